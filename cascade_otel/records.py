@@ -1,7 +1,7 @@
 """The frozen shapes that cross layers.
 
-Times are integers since 1970-01-01 UTC: nanoseconds (``*_ns``) or whole hours (``*_hour``). Rates are fractions;
-effects of a cause are in percentage points. This module imports the standard library only.
+Times are integers since 1970-01-01 UTC: nanoseconds (``*_ns``) or whole hours (``*_hour``). Rates are
+fractions; effects of a cause are in percentage points. This module imports the standard library only.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class TierCall:
 
 @dataclass(frozen=True)
 class TaskHours:
-    """Hourly counts of each task's first tier: decided production visits only. M tasks, T consecutive hours."""
+    """Hourly counts of each task's first tier, decided production visits only. M tasks, T hours."""
 
     tasks: tuple[str, ...]
     tiers: tuple[str, ...]
     hours: NDArray[np.int64]
-    """(T,) hours since 1970 UTC."""
+    """(T,) consecutive hours since 1970 UTC."""
     calls: NDArray[np.int64]
     """(M, T)"""
     escalated: NDArray[np.int64]
@@ -104,7 +104,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a rate moved: an exact split into three effects that add up to the change, and the name they earn."""
+    """Why a rate moved: an exact split into three effects that add up, and the name they earn."""
 
     name: CauseName
     inputs: Effect
@@ -182,7 +182,7 @@ class TierSummary:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """One task over a window, in the terms of the cascade literature; ``task`` is None for all tasks pooled."""
+    """One task over a window, in the cascade literature's terms; ``task`` is None for all tasks pooled."""
 
     task: str | None
     calls: int

@@ -1,7 +1,7 @@
 """The columns of a segment, and how derived columns follow from recorded ones.
 
-Everything that is summed is an integer (nanodollars, parts per million, nanoseconds), so that every engine's sums agree
-to the last digit. A missing value is null. ``rows`` is the only way into a segment.
+Everything that is summed is an integer (nanodollars, parts per million, nanoseconds), so that every engine's
+sums agree to the last digit. A missing value is null. ``rows`` is the only way into a segment.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ CASCADE, TIER, LABEL = 0, 1, 2
 """``kind``: a cascade span, a tier span, a feedback span."""
 
 TEXTS = (
-    "service", "cascade", "task", "version", "purpose", "tier", "tier_kind", "operation", "provider", "model",
-    "response_model", "segment", "outcome", "reason", "confidence_source", "cost_source", "currency", "final_tier",
-    "error_type", "canary_id", "feedback_source",
+    "service", "cascade", "task", "version", "purpose", "tier", "tier_kind", "operation", "provider",
+    "model", "response_model", "segment", "outcome", "reason", "confidence_source", "cost_source", "currency",
+    "final_tier", "error_type", "canary_id", "feedback_source",
 )  # fmt: skip
 _text = pa.dictionary(pa.int32(), pa.string())
 
@@ -70,7 +70,9 @@ LATENCY_CELLS_PER_OCTAVE, COST_CELLS_PER_OCTAVE = 8, 6
 
 
 def rows(columns: Mapping[str, Sequence[Any] | NDArray[Any] | pa.Array]) -> pa.Table:
-    """A table in ``SCHEMA`` from recorded columns of equal length; derived columns are computed, absent ones are null.
+    """A table in ``SCHEMA`` from recorded columns of equal length.
+
+    Derived columns are computed, absent ones are null.
 
     Raises ValueError naming columns that are unknown or missing.
     """
@@ -126,12 +128,13 @@ def _column(values: Any, kind: pa.DataType) -> pa.Array:
 
 
 def _integers(array: pa.Array, missing: int = 0) -> NDArray[np.int64]:
-    return array.cast(pa.int64()).fill_null(missing).to_numpy(zero_copy_only=False)
+    integers: NDArray[np.int64] = array.cast(pa.int64()).fill_null(missing).to_numpy(zero_copy_only=False)
+    return integers
 
 
 def _derived(table: Mapping[str, pa.Array], length: int) -> dict[str, pa.Array]:
     cost, ppm = table["cost_nano"], table["confidence_ppm"]
-    cells = {
+    cells: dict[str, tuple[pa.Array, NDArray[Any]]] = {
         "confidence_cell": (ppm, confidence_cell(_integers(ppm))),
         "cost_cell": (cost, log_cell(_integers(cost), COST_CELLS_PER_OCTAVE)),
     }
@@ -148,7 +151,8 @@ def _derived(table: Mapping[str, pa.Array], length: int) -> dict[str, pa.Array]:
 
 
 def _nulls(array: pa.Array) -> NDArray[np.bool_]:
-    return array.is_null().to_numpy(zero_copy_only=False)
+    nulls: NDArray[np.bool_] = array.is_null().to_numpy(zero_copy_only=False)
+    return nulls
 
 
 def _site(table: Mapping[str, pa.Array], length: int) -> NDArray[np.int64]:
