@@ -1,0 +1,106 @@
+"""What to do about an alert, and where its runbook is."""
+
+from __future__ import annotations
+
+from cascade_otel.alerting.words import PLAIN
+from cascade_otel.records import Alert, CauseName, Stream
+
+RUNBOOKS = "alerts/runbooks.md"
+"""Where the runbooks are unless said otherwise: a path, to which an address may be put in front."""
+
+STREAM_ANCHORS: dict[Stream, str] = {
+    "escalation_rate": "escalation-rate",
+    "confidence_shape": "confidence-shape",
+    "tier_errors": "tier-errors",
+    "missing_confidence": "missing-confidence",
+    "escalation_limit": "escalation-limit",
+    "cost_limit": "cost-limit",
+    "no_data": "no-data",
+}
+CAUSE_ANCHORS: dict[CauseName, str] = {
+    "model": "cause-model",
+    "inputs": "cause-inputs",
+    "threshold": "cause-threshold",
+    "model_or_inputs": "cause-model-or-inputs",
+    "unknown": "cause-unknown",
+}
+
+_ACCEPT = "If it is here to stay: cascade-otel drift accept TASK (the task learns anew)."
+
+_BY_CAUSE: dict[CauseName, tuple[str, ...]] = {
+    "model": (
+        "Look at which model or version changed (marks on the task's chart), and go back to the former one.",
+        "If it has to stay: compare answers before and after, then set τ anew.",
+        _ACCEPT,
+    ),
+    "inputs": (
+        "Look at which segment grew (task page), and at who sends it.",
+        "If it is wanted traffic: give it a task of its own, or plan for the cost.",
+        _ACCEPT,
+    ),
+    "threshold": (
+        "Look for the deployment that moved τ, and ask whether it was meant.",
+        "If not: roll it back. The confidences have not changed.",
+        _ACCEPT,
+    ),
+    "model_or_inputs": (
+        "Compare calls from before and after on the task page: other inputs, or other answers to the same?",
+        "Record input_segment or the response model: the next alert can then tell the two apart.",
+        _ACCEPT,
+    ),
+    "unknown": (
+        "Compare calls from before and after on the task page; look at what was deployed around that time.",
+        _ACCEPT,
+    ),
+}
+_BY_STREAM: dict[Stream, tuple[str, ...]] = {
+    "tier_errors": (
+        "Read the error types of the newest calls on the task page, and the provider's status page.",
+        "Check key, quota and model name of this tier. Answers still come from the next tier, at its price.",
+    ),
+    "missing_confidence": (
+        "Look at a newest answer: has its format changed, or does the provider leave out log probabilities?",
+        "Check the code behind confidence=. Without a score a call escalates, at the next tier's price.",
+    ),
+    "escalation_limit": (
+        "Look at the reasons for escalating on the task page: errors, low or missing confidence, policy.",
+        "If the limit is too tight: raise it in cascade.toml.",
+    ),
+    "cost_limit": (
+        "Look at what rose on the task page: calls, escalation rate, or the cost of a call.",
+        "If the budget is too tight: raise it in cascade.toml.",
+    ),
+    "no_data": (
+        "Is the app meant to be quiet? Then nothing is wrong; the alert ends with the next calls.",
+        "Run cascade-otel doctor: it says when each service was last heard of, and what was put aside.",
+        "Check the app's OTLP endpoint and its log for export errors.",
+    ),
+}
+
+
+def steps(alert: Alert) -> tuple[str, ...]:
+    """One to three things to do, the first one first; none when nothing is left to do."""
+    finding = alert.finding
+    if alert.status == "resolved":
+        return ()
+    if alert.status == "no_data":
+        return _BY_STREAM["no_data"]
+    if finding.stream in _BY_STREAM:
+        return _BY_STREAM[finding.stream]
+    # A name that is no plain word would need quoting for the shell and could be made to run something there.
+    task = alert.task if PLAIN.fullmatch(alert.task) and alert.task[0] != "-" else "TASK"
+    return tuple(
+        step.replace("TASK", task) for step in _BY_CAUSE[finding.cause.name if finding.cause else "unknown"]
+    )
+
+
+def runbook(alert: Alert, runbooks: str = RUNBOOKS) -> str:
+    """The runbook's address: the cause's chapter where one is known, else the stream's."""
+    finding = alert.finding
+    if alert.status == "no_data":
+        anchor = STREAM_ANCHORS["no_data"]
+    elif finding.cause is not None and finding.stream not in _BY_STREAM:
+        anchor = CAUSE_ANCHORS[finding.cause.name]
+    else:
+        anchor = STREAM_ANCHORS[finding.stream]
+    return f"{runbooks}#{anchor}"
