@@ -1,0 +1,193 @@
+"""``cascade-otel serve``: receiver, drift job and dashboard, three processes started and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cascade_otel.records import UserError
+from cascade_otel.serve.parts import Part, Parts, answers, leave_with_parent
+
+PartName = Literal["receiver", "drift", "dashboard"]
+PARTS: tuple[PartName, ...] = ("receiver", "drift", "dashboard")
+DASHBOARD_HOST = "127.0.0.1"
+TOKEN = "CASCADE_OTEL_TOKEN"
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served, and where; ``state`` None: in the store. The token is in $CASCADE_OTEL_TOKEN."""
+
+    store: Path
+    state: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 4318
+    dashboard_port: int = 8501
+    dashboard_url: str | None = None
+    policy: Path | None = None
+    webhook: str | None = None
+
+    @property
+    def state_path(self) -> Path:
+        """The state's file."""
+        return self.state or self.store / "state.sqlite"
+
+    @property
+    def dashboard_address(self) -> str:
+        """Where people reach the dashboard."""
+        return self.dashboard_url or f"http://{DASHBOARD_HOST}:{self.dashboard_port}"
+
+
+def run_all(options: Options) -> int:
+    """Runs the three parts until SIGINT or SIGTERM; returns the exit code.
+
+    Says on standard output what listens where, once it answers. A part that dies is started again, after
+    a longer wait each time; one that ends because of a mistake of the caller's ends all, with code 2.
+    """
+    from cascade_otel.storage.receiver import check_reach
+
+    check_reach(options.host, os.environ.get(TOKEN))
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with Parts([_part(options, name) for name in PARTS]) as parts:
+        while not stopping.wait(LOOK_S):
+            parts.look()
+            for name in parts.newly_ready():
+                print(_greeting(options, name), flush=True)
+            if parts.mistaken:
+                return 2
+    return 0
+
+
+def run_one(options: Options, part: PartName) -> int:
+    """Runs one part in this process until SIGINT or SIGTERM; returns the exit code."""
+    leave_with_parent()
+    options.store.mkdir(parents=True, exist_ok=True)
+    runs: dict[PartName, Callable[[Options], None]] = {
+        "receiver": _receiver,
+        "drift": _drift,
+        "dashboard": _dashboard,
+    }
+    runs[part](options)
+    return 0
+
+
+def bundled(name: str) -> Path:
+    """A folder shipped with the package: inside an installed one, or at the root of a checkout.
+
+    Raises UserError if it is in neither place.
+    """
+    here = Path(__file__).resolve().parents[1]
+    for place in (here / "_bundled" / name, here.parent / name):
+        if place.is_dir():
+            return place
+    raise UserError(
+        f"the folder {name} is not beside {here}; wanted: a whole installation; "
+        "pip install 'cascade-otel[watch]'"
+    )
+
+
+def _receiver(options: Options) -> None:
+    from cascade_otel.storage import receiver
+
+    receiver.run(options.store, options.host, options.port, os.environ.get(TOKEN), lambda: _metrics(options))
+
+
+def _metrics(options: Options) -> bytes:
+    from cascade_otel import job
+    from cascade_otel.storage.state import State
+
+    with State(options.state_path) as state:
+        return job.job_metrics(state)
+
+
+def _drift(options: Options) -> None:
+    from cascade_otel import job
+
+    job.run_forever(
+        job.Options(
+            store=options.store,
+            state=options.state,
+            policy=options.policy,
+            webhook=options.webhook,
+            dashboard_url=options.dashboard_address,
+        )
+    )
+
+
+def _dashboard(options: Options) -> None:
+    from streamlit.web import cli as streamlit
+
+    folder = bundled("dashboard")
+    os.environ["CASCADE_OTEL_STORE"] = str(options.store.resolve())
+    os.environ["CASCADE_OTEL_STATE"] = str(options.state_path.resolve())
+    os.chdir(folder)
+    # Streamlit greets on standard output, where the part that answers is announced already.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    flags = {
+        "server.address": DASHBOARD_HOST,
+        "server.port": options.dashboard_port,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "logger.level": "warning",
+    }
+    streamlit.main(
+        ["run", str(folder / "app.py"), *(f"--{name}={value}" for name, value in flags.items())],
+        standalone_mode=False,
+    )
+
+
+def _part(options: Options, name: PartName) -> Part:
+    arguments = ["--store", options.store, "--host", options.host, "--port", options.port]
+    arguments += ["--dashboard-port", options.dashboard_port, "--dashboard-url", options.dashboard_address]
+    arguments += ["--state", options.state] if options.state else []
+    arguments += ["--policy", options.policy] if options.policy else []
+    command = [sys.executable, "-m", "cascade_otel.cli", "serve", "--only", name, *map(str, arguments)]
+    # An address may hold a secret, and arguments can be read by everybody on the machine.
+    environment = {"CASCADE_OTEL_WEBHOOK": options.webhook} if options.webhook else {}
+    return Part(name, command, environment, _ready(options, name))
+
+
+def _ready(options: Options, name: PartName) -> Callable[[], bool]:
+    if name == "receiver":
+        return lambda: answers(f"http://{_reachable(options.host)}:{options.port}/healthz")
+    if name == "dashboard":
+        return lambda: answers(f"http://{DASHBOARD_HOST}:{options.dashboard_port}/_stcore/health")
+    started = time.time_ns()
+    return lambda: _ticked(options.state_path, started)
+
+
+def _ticked(state_path: Path, since_ns: int) -> bool:
+    from cascade_otel.storage.state import State
+
+    if not state_path.exists():
+        return False
+    with State(state_path) as state:
+        return any(at >= since_ns for at in state.ticks().values())
+
+
+def _reachable(host: str) -> str:
+    """An address at which this machine reaches what listens on ``host``."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _greeting(options: Options, name: str) -> str:
+    if name == "receiver":
+        return (
+            f"receiver   http://{_reachable(options.host)}:{options.port}  (as OTEL_EXPORTER_OTLP_ENDPOINT)"
+        )
+    if name == "dashboard":
+        return f"dashboard  http://{DASHBOARD_HOST}:{options.dashboard_port}"
+    return f"drift job  looks every minute; state in {options.state_path}"

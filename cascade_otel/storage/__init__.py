@@ -1,0 +1,1 @@
+"""Where telemetry rests: segments, the receiver, the rollup, the state."""

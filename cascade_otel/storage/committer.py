@@ -1,0 +1,154 @@
+"""Group commit: what arrives while segments are written becomes the next ones, then is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from cascade_otel.storage import put_aside
+from cascade_otel.storage.decode import Decoded, Parsed, decode_parsed
+from cascade_otel.storage.segments import Store
+
+FULL_SPANS, LINGER_S = 2_048, 0.25
+"""A commit starts when so many spans wait, or so long after the first of them."""
+WAITING_SPANS, WAITING_BYTES = 100_000, 64 << 20
+"""More than this is refused until there is room."""
+IN_FLIGHT = 2
+"""One batch is decoded while the one before it is synced."""
+logger = logging.getLogger(__name__)
+
+
+class TryLaterError(Exception):
+    """A fault that passes: the sender should send the same again after ``after_s`` seconds."""
+
+    def __init__(self, reason: str, after_s: int):
+        super().__init__(reason)
+        self.reason, self.after_s = reason, after_s
+
+
+@dataclass
+class Counts:
+    """Spans since the start, by what became of them, and the time of the last commit (0: none yet)."""
+
+    stored: int = 0
+    rejected: int = 0
+    passed: int = 0
+    commits: int = 0
+    last_commit_ns: int = 0
+
+    def add(self, decoded: Decoded) -> None:
+        """Counts a batch that is durable."""
+        self.stored += decoded.table.num_rows
+        self.rejected += sum(sum(reasons.values()) for reasons in decoded.rejected)
+        self.passed += sum(decoded.passed)
+        self.commits += 1
+        self.last_commit_ns = time.time_ns()
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+
+class _Waiting(NamedTuple):
+    parsed: Parsed
+    done: asyncio.Future[dict[str, int]]
+
+
+class Committer:
+    """Commits requests to a store, many at once; used on one event loop, where ``run`` is running."""
+
+    def __init__(self, store: Store):
+        self.counts = Counts()
+        self._store = store
+        self._waiting: list[_Waiting] = []
+        self._spans = self._bytes = 0
+        self._arrived, self._full = asyncio.Event(), asyncio.Event()
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._commits: set[asyncio.Task[None]] = set()
+        self._decoding = ThreadPoolExecutor(1, "decode")
+        self._writing = ThreadPoolExecutor(1, "write")
+
+    async def add(self, body: bytes) -> dict[str, int]:
+        """Returns once every good span of the body is durable: how many were put aside, by reason.
+
+        Raises MalformedError, TooManyError, and TryLaterError if there is no room or the disk refuses.
+        """
+        if self._spans >= WAITING_SPANS or self._bytes >= WAITING_BYTES:
+            raise TryLaterError("more spans are waiting than can be stored at once", 1)
+        parsed = Parsed(body)
+        if not parsed.count:
+            return {}
+        done: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(parsed, done))
+        self._spans += parsed.count
+        self._bytes += len(body)
+        self._arrived.set()
+        if self._spans >= FULL_SPANS:
+            self._full.set()
+        return await done
+
+    async def run(self) -> None:
+        """Commits what arrives, until cancelled; then what has arrived is committed still."""
+        try:
+            while True:
+                await self._arrived.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), LINGER_S)
+                await self._room.acquire()
+                self._start(self._commit(self._take()))
+        finally:
+            if self._waiting:
+                await self._room.acquire()
+                self._start(self._commit(self._take()))
+            await asyncio.gather(*self._commits)
+            self._decoding.shutdown()
+            self._writing.shutdown()
+
+    def _take(self) -> list[_Waiting]:
+        batch, self._waiting = self._waiting, []
+        self._spans = self._bytes = 0
+        self._arrived.clear()
+        self._full.clear()
+        return batch
+
+    def _start(self, commit: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(commit)
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            requests = [waiting.parsed for waiting in batch]
+            decoded = await loop.run_in_executor(self._decoding, decode_parsed, requests)
+            await loop.run_in_executor(self._writing, self._write, decoded)
+        except Exception as error:
+            # Whatever it was, nothing is acknowledged, and the senders keep what they have.
+            logger.exception("a batch of %d requests was not stored", len(batch))
+            reason = (
+                os.strerror(error.errno)
+                if isinstance(error, OSError) and error.errno
+                else type(error).__name__
+            )
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(TryLaterError(f"the store cannot be written to: {reason}", 5))
+        else:
+            self.counts.add(decoded)
+            for waiting, rejected in zip(batch, decoded.rejected, strict=True):
+                if not waiting.done.done():
+                    waiting.done.set_result(rejected)
+        finally:
+            self._room.release()
+
+    def _write(self, decoded: Decoded) -> None:
+        if decoded.table.num_rows:
+            self._store.append(decoded.table)
+        put_aside.keep(self._store.root, decoded.put_aside)

@@ -1,0 +1,201 @@
+"""``serve`` starts three parts, keeps them running, and takes them with it when it ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cascade_otel import serve
+from cascade_otel.records import UserError
+from cascade_otel.serve import parts as parts_module
+from cascade_otel.serve.parts import Part, Parts, answers
+
+ROOT = Path(__file__).parents[1]
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def until(condition, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return bool(condition())
+
+
+class Served:
+    """``cascade-otel serve`` in a process of its own, and the lines it prints."""
+
+    def __init__(self, store: Path, receiver: int, dashboard: int):
+        command = [sys.executable, "-m", "cascade_otel.cli", "serve", "--store", str(store)]
+        command += ["--port", str(receiver), "--dashboard-port", str(dashboard)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(
+            target=lambda: [self._lines.put(line) for line in self.process.stdout]
+        )
+        self._reader.start()
+
+    def said(self, count: int, seconds: float = 60) -> list[str]:
+        end = time.monotonic() + seconds
+        return [self._lines.get(timeout=max(0.01, end - time.monotonic())) for _ in range(count)]
+
+    def end(self) -> str:
+        """Closes the pipes; returns what is left of standard error."""
+        self.process.wait(20)
+        errors = self.process.stderr.read()
+        self._reader.join(20)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return errors
+
+
+def test_it_says_what_answers_and_one_interrupt_stops_all(tmp_path):
+    receiver, dashboard = free_ports(2)
+    served = Served(tmp_path / "store", receiver, dashboard)
+    try:
+        lines = "".join(served.said(3))
+        assert re.search(rf"^receiver .*http://127\.0\.0\.1:{receiver}\b", lines, re.M)
+        assert re.search(rf"^dashboard .*http://127\.0\.0\.1:{dashboard}\b", lines, re.M)
+        assert re.search(r"^drift job ", lines, re.M)
+        assert answers(f"http://127.0.0.1:{receiver}/healthz")
+        assert answers(f"http://127.0.0.1:{dashboard}/_stcore/health")
+        running = children(served.process.pid)
+        assert len(running) == 3
+
+        victim = next(pid for pid in running if b"receiver" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(victim, signal.SIGKILL)
+        assert until(lambda: not answers(f"http://127.0.0.1:{receiver}/healthz"), 5)
+        assert until(lambda: answers(f"http://127.0.0.1:{receiver}/healthz"), 30)
+        running = children(served.process.pid)
+
+        started = time.monotonic()
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(10) == 0
+        assert time.monotonic() - started < 5
+        assert not any(alive(pid) for pid in running)
+    finally:
+        served.process.kill()
+        errors = served.end()
+    assert "receiver ended (signal 9); it is started again in 1 s" in errors
+    assert "Traceback" not in errors
+
+
+def test_its_parts_leave_when_it_is_killed(tmp_path):
+    served = Served(tmp_path / "store", *free_ports(2))
+    try:
+        served.said(3)
+        running = children(served.process.pid)
+        served.process.kill()
+        served.process.wait()
+        assert until(lambda: not any(alive(pid) for pid in running), 8)
+    finally:
+        served.process.kill()
+        served.end()
+
+
+def test_a_port_in_use_ends_it_with_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        served = Served(tmp_path / "store", taken.getsockname()[1], free_ports(1)[0])
+        code = served.process.wait(60)
+        errors = served.end()
+    assert code == 2
+    assert "cannot be listened on (Address already in use); wanted: a free port" in errors
+    assert "Traceback" not in errors
+
+
+def test_beyond_loopback_it_wants_a_token_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.delenv(serve.TOKEN, raising=False)
+    with pytest.raises(UserError, match="wanted: a token"):
+        serve.run_all(serve.Options(tmp_path / "store", host="0.0.0.0"))
+    assert not (tmp_path / "store").exists()
+
+
+def part(name: str, program: str) -> Part:
+    return Part(name, [sys.executable, "-c", program], {}, lambda: True)
+
+
+def test_a_part_that_dies_is_started_again_later_each_time(capsys):
+    dying = part("dying", "raise SystemExit(1)")
+    dying.wait_s = 0.125
+    with Parts([dying]) as parts:
+        assert until(lambda: parts.look() or dying.wait_s >= 1, 20)
+    said = [line.rpartition("started again in ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["0.125 s", "0.25 s", "0.5 s"]
+
+
+def test_a_part_that_was_asked_for_the_impossible_is_named():
+    with Parts(
+        [part("mistaken", "raise SystemExit(2)"), part("well", "import time; time.sleep(60)")]
+    ) as parts:
+        assert until(lambda: parts.look() or parts.mistaken, 20)
+    assert parts.mistaken == "mistaken"
+
+
+def test_a_part_that_will_not_stop_is_killed_with_what_it_started(monkeypatch, tmp_path):
+    monkeypatch.setattr(parts_module, "STOP_S", 0.3)
+    program = (
+        "import signal, subprocess, sys, time, pathlib; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid)); time.sleep(60)"
+    )
+    with Parts([part("stubborn", program)]) as parts:
+        parts.look()
+        assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 20)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+    assert until(lambda: not alive(int((tmp_path / "pid").read_text())), 3)
+
+
+def test_the_webhook_is_not_in_the_arguments_everybody_can_read(tmp_path):
+    secret = "https://hooks.example/T0/secret"
+    made = serve._part(serve.Options(tmp_path, webhook=secret), "drift")
+    assert not any("secret" in argument for argument in made.command)
+    assert made.environment == {"CASCADE_OTEL_WEBHOOK": secret}
+
+
+def test_bundled_folders_are_found_and_absent_ones_named():
+    assert (serve.bundled("dashboard") / "app.py").exists()
+    with pytest.raises(UserError, match="the folder nowhere is not beside"):
+        serve.bundled("nowhere")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_systemd_unit_is_valid(tmp_path):
+    """On a copy that starts a program this machine has."""
+    unit = (ROOT / "examples" / "deploy" / "cascade-otel.service").read_text()
+    copy = tmp_path / "cascade-otel.service"
+    copy.write_text(unit.replace("/opt/cascade-otel/bin/cascade-otel", "/bin/true"))
+    checked = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
