@@ -132,7 +132,10 @@ def _usual(health: Health) -> list[str]:
             f"{_ago(health.at_ns - service.last_start_ns)} ({_utc(service.last_start_ns)})."
         )
     for name, at_ns in health.ticks:
-        found.append(f"job {name}: last ran {_ago(health.at_ns - at_ns)} ({_utc(at_ns)}).")
+        if name.endswith(" judged"):
+            found.append(f"{name}: up to {_utc(at_ns)}.")
+        else:
+            found.append(f"job {name}: last ran {_ago(health.at_ns - at_ns)} ({_utc(at_ns)}).")
     if not health.ticks:
         found.append("The drift job has not run on this store.")
     return found

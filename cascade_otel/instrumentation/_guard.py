@@ -1,0 +1,60 @@
+"""Our faults stay ours: they are counted, logged once, and never reach the host."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+from cascade_otel import semconv
+from cascade_otel.instrumentation._counters import Counter, add
+
+log = logging.getLogger(semconv.SCOPE)
+DROPPED = Counter(semconv.DROPPED)
+_MOST_WARNINGS = 1000
+_told: set[tuple[str, str]] = set()
+
+
+class Guard:
+    """``with guard:`` around our own work, or around what we ask of the user's code.
+
+    What is no ``Exception`` (KeyboardInterrupt, cancellation, a signal handler's SystemExit) is the host's
+    and passes. ``reason`` is counted in ``cascade.telemetry.dropped``; ``where`` is said in the log. Tests
+    set ``Guard.strict``, so that no fault of ours hides.
+    """
+
+    strict = False
+
+    def __init__(self, reason: str, where: object) -> None:
+        self.reason, self.where = reason, where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.caught(error)
+        return True
+
+    def caught(self, error: Exception) -> None:
+        """What leaving the block does; for the hot path, where ``try`` costs nothing and ``with`` does."""
+        if self.strict:
+            raise error
+        add((DROPPED.cell({semconv.DROP_REASON: self.reason}), 1))
+        try:
+            message = "not recorded (%s, %s); your code is unaffected: %s"
+            warn_once(self.reason, self.where, message, self.reason, self.where, error, error=error)
+        except Exception:  # the text of an error, or a logging handler of the host's, may itself raise
+            log.debug("a warning could not be written")
+
+
+def warn_once(
+    kind: str, where: object, message: str, *values: object, error: Exception | None = None
+) -> None:
+    """Logs a warning, once per kind and place; after a thousand places we are silent, and only count."""
+    key = (kind, where if isinstance(where, str) else getattr(where, "__qualname__", type(where).__name__))
+    if key not in _told and len(_told) < _MOST_WARNINGS:
+        _told.add(key)
+        log.warning(message, *values, exc_info=error)

@@ -1,0 +1,137 @@
+"""``record_call``: a whole cascade call that is over, told at once, with past times; spans, never metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import time_ns
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, format_trace_id, set_span_in_context
+
+from cascade_otel import semconv
+from cascade_otel.instrumentation import _instruments as instruments
+from cascade_otel.instrumentation import _values
+from cascade_otel.instrumentation._calls import SECOND, end_span
+from cascade_otel.instrumentation._cascade import described
+from cascade_otel.instrumentation._cascade_call import cascade_attributes
+from cascade_otel.instrumentation._counters import Attributes
+from cascade_otel.instrumentation._guard import Guard
+from cascade_otel.instrumentation._series import Kind, Series, cascade_labels
+from cascade_otel.instrumentation._tier_call import one_reason, tier_attributes
+from cascade_otel.instrumentation._visits import Visit, Visits, reason_for
+
+if TYPE_CHECKING:
+    from cascade_otel.records import TierCall
+
+T = TypeVar("T")
+
+
+def record_call(
+    task: str,
+    tiers: Sequence[TierCall],
+    *,
+    cascade: str = "cascade",
+    start_ns: int | None = None,
+    version: str | None = None,
+    segment: str | None = None,
+    input_size: int | None = None,
+    purpose: str | None = None,
+) -> str:
+    """Records a cascade call that is over: one cascade span, and one child for each tier call, in order.
+
+    Tier calls follow one another without a gap. ``start_ns`` is nanoseconds since 1970 UTC; without it the
+    call ends now. A tier's ``escalated`` of None is decided: True where a later tier follows, unless its
+    confidence reached its threshold. Several calls of one tier are one visit: the last stands for it. No
+    metrics are recorded, since a counter cannot be back-dated. Gives the trace id (32 hexadecimal digits),
+    which ``feedback`` wants; never raises.
+    """
+    root: Span = INVALID_SPAN
+    with Guard("value", "record_call"):
+        labels = cascade_labels(_values.name(cascade), _values.name(task), purpose, version)
+        about = described(_known(_values.name, segment), _known(_values.count, input_size))
+        common: Attributes = {**labels.spans, **about}
+        told = _decided(tiers)
+        lengths = [round(_values.amount(call.duration_s) * SECOND) for call in tiers]
+        start = time_ns() - sum(lengths) if start_ns is None else start_ns
+        root = _start(labels.span_name, SpanKind.INTERNAL, common, start, get_current())
+        inside = set_span_in_context(root)
+        at = start
+        for call, length, attributes in zip(tiers, lengths, told.tiers, strict=True):
+            kind = Kind(_values.name(call.kind), provider=_known(_values.name, call.provider))
+            series = Series(kind, _values.name(call.tier), call.model, labels)
+            span = _start(series.span_name, series.span_kind, {**series.at_start, **about}, at, inside)
+            at += length
+            end_span(span, attributes, _known(_values.name, call.error), at)
+        end_span(root, told.cascade, told.error, at)
+    return format_trace_id(root.get_span_context().trace_id)
+
+
+class _Told(NamedTuple):
+    """What the spans of a recorded call say at their end."""
+
+    tiers: list[Attributes]
+    cascade: Attributes
+    error: str | None
+
+
+def _decided(tiers: Sequence[TierCall]) -> _Told:
+    visits = Visits[int]()
+    of_call: list[Visit[int]] = []
+    for position, call in enumerate(tiers):
+        of_call.append(visits.started(call.tier))
+        visits.answered(of_call[-1], position)
+    said = [
+        _tier(call, visit, visit.stands == position)
+        for position, (call, visit) in enumerate(zip(tiers, of_call, strict=True))
+    ]
+    # the first answer that stood: what follows it is a shadow
+    stood = [
+        visit.tier for visit, each in zip(of_call, said, strict=True) if each[semconv.OUTCOME] == "accepted"
+    ]
+    costs = [float(each[semconv.COST_AMOUNT]) for each in said if semconv.COST_AMOUNT in each]
+    error = _known(_values.name, tiers[-1].error) if tiers and not stood else None
+    cascade = cascade_attributes(
+        outcome="accepted" if stood or not tiers else "error" if error else "exhausted",
+        escalated=any(semconv.ESCALATION_REASON in each for each in said),
+        tiers=len(visits.by_tier),
+        final=stood[0] if stood else None,
+        cost=sum(costs) if costs else None,
+    )
+    return _Told(said, cascade, error)
+
+
+def _tier(call: TierCall, visit: Visit[int], stands: bool) -> Attributes:
+    confidence = _known(_values.probability, call.confidence)
+    threshold = _known(_values.finite, call.threshold)
+    below = confidence is None or threshold is None or confidence < threshold
+    escalated: bool | None = None
+    outcome, reason = "repeated", None
+    if stands:
+        escalated = visit.observed and (below or call.error is not None)
+        escalated = escalated if call.escalated is None else bool(call.escalated)
+        outcome = "escalated" if escalated else "accepted" if call.error is None else "error"
+    if escalated:
+        known = reason_for(call.error, False, confidence, threshold, threshold is not None)
+        reason = _known(one_reason, call.reason) or known
+    return tier_attributes(
+        outcome=outcome,
+        escalated=None if outcome == "error" else escalated,  # undecided, as where a live cascade fails
+        reason=reason,
+        index=visit.index,
+        confidence=confidence,
+        confidence_source="record",
+        threshold=threshold,
+        cost=_known(_values.amount, call.cost),
+        sent=_known(_values.count, call.input_tokens),
+        received=_known(_values.count, call.output_tokens),
+        response_model=_known(_values.name, call.response_model),
+    )
+
+
+def _known(convert: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else convert(value)
+
+
+def _start(name: str, kind: SpanKind, attributes: Attributes, start_ns: int, context: Context) -> Span:
+    return instruments.tracer.start_span(name, context, kind, attributes, start_time=start_ns)

@@ -1,0 +1,104 @@
+"""A place in the user's code that is recorded: a decorated function, or a ``with`` block."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, Generic, Literal, TypeVar
+
+from opentelemetry.context import Context, get_current
+
+from cascade_otel.instrumentation._calls import NO_RESULT, OpenCall, current, hand_on_late, nobody, silent
+from cascade_otel.instrumentation._cascade_call import OpenCascade
+from cascade_otel.instrumentation._guard import Guard
+from cascade_otel.instrumentation._shapes import driven
+from cascade_otel.instrumentation._tier_call import OpenTier
+
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
+C = TypeVar("C", OpenTier, OpenCascade)
+T = TypeVar("T")
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Site(Generic[C]):
+    """What ``tier`` and ``cascade`` share: decorating, opening a block, asking the user's callables."""
+
+    call: type[C]
+
+    def __init__(self, name: str | Callable[..., str] | None) -> None:
+        self.name = name
+        self.recording, self.asking, self.checking = (
+            Guard(reason, "cascade" if name is None else name) for reason in ("sdk", "callable", "value")
+        )
+        # ``with`` blocks of this object that are open, in whatever tasks and threads.
+        self.blocks: list[OpenCall] = []
+
+    def __call__(self, function: F) -> F:
+        if isinstance(function, (classmethod, staticmethod)):
+            return type(function)(self(function.__func__))
+        site = copy.copy(self)
+        site.name = self.name or getattr(function, "__name__", "cascade")
+        return driven(function, site.begin)  # type: ignore[return-value]  # same type as F, which mypy cannot follow
+
+    def __enter__(self) -> C:
+        context = get_current()
+        if silent(context):
+            return self.call(self, context)
+        call = self.opened(context, (), {})
+        call.__enter__()
+        self.blocks.append(call)
+        return call
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> Literal[False]:
+        call = current()
+        if call is not None and call in self.blocks:
+            call.__exit__(kind, error, tb)
+        elif self.blocks:  # a generator's block that ends in another task or thread than it began in
+            call = self.blocks[-1]
+        else:
+            return False
+        self.blocks.remove(call)
+        call.finish(error, NO_RESULT)
+        return False
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenCall:
+        """The call that a decorated function runs under."""
+        context = get_current()
+        return nobody if silent(context) else self.opened(context, args, kwargs)
+
+    def opened(self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> C:
+        """Never raises: the call is good for ``with call`` and ``finish`` whatever went wrong."""
+        hand_on_late()
+        call = self.call(self, context)
+        try:
+            self.prepare(call, args, kwargs)
+        except Exception as error:
+            self.recording.caught(error)
+        return call
+
+    def prepare(self, call: C, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Looks up what is known of this call and starts its span."""
+        raise NotImplementedError
+
+    def ask(self, source: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] = _NONE) -> Any:
+        """What a constant or a user's callable says; None where it fails."""
+        if not callable(source):
+            return source
+        try:
+            return source(*args, **kwargs)
+        except Exception as error:
+            self.asking.caught(error)
+            return None
+
+    def checked(self, convert: Callable[[Any], T], value: Any) -> T | None:
+        """The value as it may be recorded; None where it may not."""
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except Exception as error:
+            self.checking.caught(error)
+            return None
