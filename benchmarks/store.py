@@ -211,8 +211,8 @@ def adding_up(folder: Path, count: int) -> None:
             "tier_index": pa.array(np.where(tier == "large", 1, 0), mask=kind == schema.CASCADE),
             "escalated": dice.random(count) < 0.3,
             "threshold": pa.array(np.full(count, 0.8), mask=kind == schema.CASCADE),
-            "confidence_ppm": pa.array(dice.integers(0, 10**6, count), mask=kind == schema.CASCADE),
-            "cost_nano": dice.integers(0, 10**6, count),
+            "confidence_nano": pa.array(dice.integers(0, 10**9, count), mask=kind == schema.CASCADE),
+            "cost_nano": dice.integers(0, 10**9, count),
         }
     )
     store = Store(folder)

@@ -98,7 +98,7 @@ def _cheap_rows(calls: pd.DataFrame, escalated: NDArray[np.bool_]) -> pa.Table:
             "outcome": _choice(escalated, "accepted", "escalated"),
             "reason": _coded(np.where(escalated, reason, -1), REASONS),
             "threshold": pa.array(calls["threshold"].to_numpy(float), from_pandas=True),
-            "confidence_ppm": pa.array(np.rint(confidence * 1e6), from_pandas=True),
+            "confidence_nano": pa.array(np.rint(confidence * 1e9), from_pandas=True),
         }
         | {
             name: text.where(~np.isnan(confidence))

@@ -76,7 +76,7 @@ RULES: dict[bytes, Rule] = {
         semconv.OUTPUT_TOKENS: Rule("output_tokens", INTEGER, high=2**31 - 1),
         semconv.INPUT_SIZE: Rule("input_size", INTEGER, high=2**62),
         semconv.THRESHOLD: Rule("threshold", DOUBLE, low=-1e6, high=1e6),
-        semconv.CONFIDENCE_SCORE: Rule("confidence_ppm", DOUBLE, high=1, scale=10**6),
+        semconv.CONFIDENCE_SCORE: Rule("confidence_nano", DOUBLE, high=1, scale=10**9),
         semconv.COST_AMOUNT: Rule("cost_nano", DOUBLE, high=1e6, scale=10**9),
         semconv.TOTAL_COST: Rule("total_cost_nano", DOUBLE, high=1e6, scale=10**9),
         semconv.FEEDBACK_WEIGHT: Rule("weight_ppm", DOUBLE, high=1e6, scale=10**6),

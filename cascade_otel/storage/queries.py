@@ -17,7 +17,7 @@ LAST_INDEX = 32_767
 
 _REASONS = ("low_confidence", "missing_confidence", "error", "timeout", "policy")
 _OUTCOMES = ("accepted", "repeated", "exhausted", "cancelled", "abandoned", "outlived")
-_TOTALS = ("duration_ns", "cost_nano", "confidence_ppm", "input_tokens", "output_tokens")
+_TOTALS = ("duration_ns", "cost_nano", "confidence_nano", "input_tokens", "output_tokens")
 _FAILED = """(error_type IS NOT NULL AND coalesce(outcome, '') NOT IN ('cancelled', 'abandoned'))
             OR outcome = 'error' OR reason = 'error'"""
 
@@ -27,7 +27,7 @@ SITE_NAMES = (
 )  # fmt: skip
 COUNTS = (
     "n", "escalated", "decided", "errors", *_REASONS, *_OUTCOMES,
-    "duration_ns", "cost_nano", "costed", "confidence_ppm", "scored", "input_tokens", "output_tokens",
+    "duration_ns", "cost_nano", "costed", "confidence_nano", "scored", "input_tokens", "output_tokens",
 )  # fmt: skip
 
 MEASURES = {
@@ -79,7 +79,7 @@ def sums(task: str | None) -> str:
         **{name: f"count(*) FILTER (WHERE outcome = '{name}')" for name in _OUTCOMES},
         **{name: f"coalesce(sum({name}), 0)" for name in _TOTALS},
         "costed": "count(cost_nano)",
-        "scored": "count(confidence_ppm)",
+        "scored": "count(confidence_nano)",
     }
     columns = ", ".join(f"({counted[name]})::BIGINT AS {name}" for name in COUNTS)
     return f"""
@@ -134,7 +134,7 @@ LABELS = f"""
         linked_trace_lo, tier ORDER BY start_ns DESC, span_id) = 1)
     SELECT task, tier, coalesce(tier_index, -1)::BIGINT AS tier_index, coalesce(purpose, '') AS purpose,
     trace_hi, trace_lo,
-           confidence_ppm / 1e6 AS confidence, labels.correct, labels.weight, escalated,
+           confidence_nano / 1e9 AS confidence, labels.correct, labels.weight, escalated,
            cost_nano::DOUBLE AS cost_nano
     FROM spans JOIN labels USING (trace_hi, trace_lo, tier)
     WHERE {within(None)} AND kind = {TIER} AND coalesce(outcome, '') <> 'repeated'
@@ -159,7 +159,7 @@ LAST_CALLS = f"""
         SELECT trace_hi, trace_lo, start_ns AS tier_start, span_id AS tier_span, tier,
                coalesce(threshold, 'nan'::DOUBLE) AS threshold,
                coalesce(response_model, model, '') AS model,
-               coalesce(confidence_ppm / 1e6, 'nan'::DOUBLE) AS confidence
+               coalesce(confidence_nano / 1e9, 'nan'::DOUBLE) AS confidence
         FROM spans WHERE kind = {TIER} AND task = $task AND tier IS NOT NULL)
     SELECT calls.*, {
     ", ".join(

@@ -77,7 +77,7 @@ class Reader:
 
         Columns: hour, ``queries.SITE_NAMES`` (texts are '' where absent; tier_index -1; threshold nan or
         rounded to .01; purpose '' is production; of a cascade, tier is the final tier),
-        ``queries.COUNTS`` as int64. Money is in nanodollars, confidence in parts per million.
+        ``queries.COUNTS`` as int64. Money is in nanodollars, confidence in billionths.
         """
         return self._hours(queries.sums(task), start_hour, end_hour, task)
 
@@ -113,8 +113,8 @@ class Reader:
         scored = cell >= 0
         confidence[row[scored], column[scored], cell[scored]] = n[scored]
         threshold = first["threshold"].to_numpy(float)
-        ppm = np.rint(np.clip(np.nan_to_num(threshold), 0, 1) * 1e6).astype(np.int64)
-        threshold_cell = np.where(np.isnan(threshold), -1, schema.confidence_cell(ppm)).astype(np.int64)
+        nano = np.rint(np.clip(np.nan_to_num(threshold), 0, 1) * 1e9).astype(np.int64)
+        threshold_cell = np.where(np.isnan(threshold), -1, schema.confidence_cell(nano)).astype(np.int64)
         return TaskHours(tasks, tuple(first["tier"]), hours, calls, escalated, confidence, threshold_cell)
 
     def rows(

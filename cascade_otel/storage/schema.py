@@ -1,6 +1,6 @@
 """The columns of a segment, and how derived columns follow from recorded ones.
 
-Everything that is summed is an integer (nanodollars, parts per million, nanoseconds), so that every engine's
+Everything that is summed is an integer (nanodollars, billionths, nanoseconds), so that every engine's
 sums agree to the last digit. A missing value is null. ``rows`` is the only way into a segment.
 """
 
@@ -46,7 +46,7 @@ SCHEMA = pa.schema(
         ("escalated", pa.bool_()),
         ("agreed", pa.bool_()),
         ("threshold", pa.float64()),  # exact; the site knows it rounded to .01
-        ("confidence_ppm", pa.int32()),
+        ("confidence_nano", pa.int64()),  # millionths would merge token probabilities near 1
         ("cost_nano", pa.int64()),  # of a cascade: its total
         ("input_tokens", pa.int32()),
         ("output_tokens", pa.int32()),
@@ -95,9 +95,9 @@ def rows(columns: Mapping[str, Sequence[Any] | NDArray[Any] | pa.Array]) -> pa.T
     return pa.table({name: table[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def confidence_cell(ppm: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cell 0..100 of a confidence in parts per million."""
-    return ppm // 10_000
+def confidence_cell(nano: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cell 0..100 of a confidence in billionths."""
+    return nano // 10_000_000
 
 
 def log_cell(values: NDArray[np.int64], per_octave: int) -> NDArray[np.int16]:
@@ -120,6 +120,8 @@ def _column(values: Any, kind: pa.DataType) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
+    if isinstance(array, pa.ChunkedArray):  # what pandas gives for texts after a concat
+        array = array.combine_chunks()
     if pa.types.is_dictionary(kind):
         if not pa.types.is_dictionary(array.type):
             array = array.cast(pa.string()).dictionary_encode()
@@ -133,9 +135,9 @@ def _integers(array: pa.Array, missing: int = 0) -> NDArray[np.int64]:
 
 
 def _derived(table: Mapping[str, pa.Array], length: int) -> dict[str, pa.Array]:
-    cost, ppm = table["cost_nano"], table["confidence_ppm"]
+    cost, confidence = table["cost_nano"], table["confidence_nano"]
     cells: dict[str, tuple[pa.Array, NDArray[Any]]] = {
-        "confidence_cell": (ppm, confidence_cell(_integers(ppm))),
+        "confidence_cell": (confidence, confidence_cell(_integers(confidence))),
         "cost_cell": (cost, log_cell(_integers(cost), COST_CELLS_PER_OCTAVE)),
     }
     microseconds = _integers(table["duration_ns"]) // 1000

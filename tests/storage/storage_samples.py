@@ -52,7 +52,7 @@ def rows(count: int, seed: int = 0, day: int = DAY, days: int = 1, **columns: An
         "error_type": text("TimeoutError", None, None),
         "escalated": maybe(dice.random(count) < 0.4),
         "threshold": maybe(dice.choice([0.7, 0.8, 0.805], count)),
-        "confidence_ppm": maybe(dice.integers(0, 1_000_001, count)),
+        "confidence_nano": maybe(dice.integers(0, 10**9 + 1, count)),
         "cost_nano": maybe(dice.integers(0, 10**9, count)),
         "input_tokens": maybe(dice.integers(0, 5000, count)),
         "output_tokens": maybe(dice.integers(0, 5000, count)),

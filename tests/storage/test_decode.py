@@ -74,8 +74,8 @@ def plainly(encoded: bytes) -> list[dict[str, object]]:
                     "task": values["cascade.task"],
                     "tier": values["cascade.tier.name"],
                     "tier_index": values["cascade.tier.index"],
-                    "confidence_ppm": round(values["cascade.confidence.score"] * 1e6),
-                    "confidence_cell": round(values["cascade.confidence.score"] * 1e6) // 10_000,
+                    "confidence_nano": round(values["cascade.confidence.score"] * 1e9),
+                    "confidence_cell": round(values["cascade.confidence.score"] * 1e9) // 10_000_000,
                     "threshold": values["cascade.threshold"],
                     "escalated": values["cascade.escalated"],
                     "cost_nano": round(values["cascade.cost.amount"] * 1e9),
@@ -185,7 +185,7 @@ def test_spans_of_others_are_passed_over_even_if_they_are_bad():
 
 def test_an_integer_is_a_double():
     row = first(attributes(cascade__confidence__score=1, cascade__threshold=0))
-    assert (row["confidence_ppm"], row["confidence_cell"], row["threshold"]) == (1_000_000, 100, 0.0)
+    assert (row["confidence_nano"], row["confidence_cell"], row["threshold"]) == (10**9, 100, 0.0)
 
 
 def test_what_kind_of_span_it_is():

@@ -51,9 +51,9 @@ def reference(table) -> pd.DataFrame:
         counted[name] = frame["reason"] == name
     for name in ("accepted", "repeated", "exhausted", "cancelled", "abandoned", "outlived"):
         counted[name] = frame["outcome"] == name
-    for name in ("duration_ns", "cost_nano", "confidence_ppm", "input_tokens", "output_tokens"):
+    for name in ("duration_ns", "cost_nano", "confidence_nano", "input_tokens", "output_tokens"):
         counted[name] = frame[name].fillna(0)
-    counted["costed"], counted["scored"] = frame["cost_nano"].notna(), frame["confidence_ppm"].notna()
+    counted["costed"], counted["scored"] = frame["cost_nano"].notna(), frame["confidence_nano"].notna()
     keys = ["hour", "kind", "cascade", "task", "tier", "model", "response_model", "version", "purpose"]
     keyed = frame[keys].assign(threshold=np.rint(frame["threshold"] * 100).fillna(-1))
     grouped = counted.astype("int64").groupby([keyed[name] for name in keyed]).sum()
@@ -178,7 +178,7 @@ def test_task_hours_count_the_first_tier_of_each_task(tmp_path):
             cells = np.bincount(group["confidence_cell"].dropna().astype(int), minlength=101)
             assert (hours.confidence[index, hour - START + 2] == cells).all()
         last = mine[mine["threshold"].notna()].sort_values("start_ns")["threshold"].iloc[-1]
-        assert hours.threshold_cell[index] == round(last * 1e6) // 10_000
+        assert hours.threshold_cell[index] == round(last * 1e9) // 10_000_000
 
 
 def test_a_task_without_decisions_and_threshold_has_no_calls(tmp_path):
@@ -241,7 +241,7 @@ def labelled_call(**columns):
         "trace_lo": [2],
         "tier": ["small"],
         "outcome": ["accepted"],
-        "confidence_ppm": [900_000],
+        "confidence_nano": [900_000_000],
     }
     return rows(1, **usual | {name: [value] for name, value in columns.items()})
 
@@ -276,7 +276,7 @@ def test_the_latest_label_counts_and_means_the_call_that_stood(tmp_path):
     store.append(label(late, span_id=2, correct=False))
     store.append(label(late, span_id=3, tier="large"))
     store.append(label(late, span_id=4, linked_trace_lo=99))
-    store.append(labelled_call(span_id=5, start_ns=early, confidence_ppm=100_000, outcome="repeated"))
+    store.append(labelled_call(span_id=5, start_ns=early, confidence_nano=100_000_000, outcome="repeated"))
     store.append(labelled_call(span_id=6, start_ns=early + 1))
     with open_reader(store) as reader:
         labels = reader.labels(START, END)
@@ -300,7 +300,7 @@ def test_last_calls_are_the_newest_with_their_tiers_in_order(tmp_path):
                     parent_id=[999],
                     start_ns=[start + 10 - step],
                     tier=[tier],
-                    confidence_ppm=[None if step else 250_000],
+                    confidence_nano=[None if step else 250_000_000],
                     model=[f"m-{tier}"],
                     response_model=[None],
                     **mine,

@@ -1,0 +1,1 @@
+"""Is it real, why did it happen, and does the cascade pay."""

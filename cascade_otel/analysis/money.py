@@ -1,0 +1,43 @@
+"""What a shift costs a day."""
+
+from __future__ import annotations
+
+from cascade_otel.records import Finding, Window
+from cascade_otel.storage import schema
+from cascade_otel.storage.rollup import Reader
+
+NANO = 1e9
+CURRENCY = "USD"
+
+
+def cost_change_per_day(reader: Reader, finding: Finding) -> tuple[float | None, str]:
+    """How much more (or less) a task costs a day than before, at present traffic, and in what currency.
+
+    None where the cost of either window is unknown.
+    """
+    reference, current = finding.reference, finding.current
+    if reference is None or current is None or current.end_hour <= current.start_hour:
+        return None, CURRENCY
+    before, now = (_cost_per_call(reader, finding.task, window) for window in (reference, current))
+    money = currency(reader, finding.task, current)
+    if before is None or now is None:
+        return None, money
+    calls_per_day = now[1] * 24 / (current.end_hour - current.start_hour)
+    return (now[0] - before[0]) * calls_per_day, money
+
+
+def currency(reader: Reader, task: str | None, window: Window) -> str:
+    """The currency most tier calls of a window name; USD where none does."""
+    rows = reader.rows(task, window.start_hour, window.end_hour, kind=schema.TIER, columns=["currency"])
+    named = rows["currency"].dropna()
+    return str(named.mode().iloc[0]) if len(named) else CURRENCY
+
+
+def _cost_per_call(reader: Reader, task: str, window: Window) -> tuple[float, int] | None:
+    """Mean cost of a production cascade call, and how many calls there were; None where no cost is known."""
+    sums = reader.sums(window.start_hour, window.end_hour, task)
+    calls = sums[(sums["kind"] == schema.CASCADE) & (sums["purpose"] == "")]
+    costed = int(calls["costed"].sum())
+    if not costed:
+        return None
+    return int(calls["cost_nano"].sum()) / costed / NANO, int(calls["n"].sum())

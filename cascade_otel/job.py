@@ -1,0 +1,320 @@
+"""The drift job looks at everything once a minute; what it finds rests in the state, so it may be killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from cascade_otel import policy as policies
+from cascade_otel.alerting import message
+from cascade_otel.alerting.sinks import Sink, StandardOutput, Webhook, deliver
+from cascade_otel.alerting.states import advance
+from cascade_otel.analysis import baselines, drift, limits
+from cascade_otel.analysis.look import JUDGED, look
+from cascade_otel.policy import Policy
+from cascade_otel.records import HOUR_NS, Alert, Finding, TaskState, UserError, Window
+from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.segments import Store
+from cascade_otel.storage.state import Baseline, State, default_path
+
+log = logging.getLogger(__name__)
+
+JOB = "drift"
+"""Name of the ticks in the state."""
+EVERY_S = 60.0
+LEASE_S = 180.0
+DASHBOARD = "http://127.0.0.1:8501"
+STATES: tuple[TaskState, ...] = ("drifting", "suspect", "no_data", "learning", "quiet")
+"""Of several streams the earlier state is the task's."""
+
+
+class AcceptError(UserError):
+    """There is nothing to accept: the text says what arrived and what was wanted."""
+
+
+@dataclass(frozen=True)
+class TickResult:
+    """What one look found and did."""
+
+    findings: list[Finding]
+    alerts: list[Alert]
+    """New or changed."""
+    notified: list[Alert]
+    """Put into the outbox, each once for every sink."""
+    acted: bool
+    """False: another job holds the lease, and these are its findings."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a job that runs for good is told. None: the default."""
+
+    store: Path
+    state: Path | None = None
+    policy: Path | None = None
+    webhook: str | None = None
+    """Instead of the one in the policy."""
+    dashboard_url: str = DASHBOARD
+    every_s: float = EVERY_S
+
+
+def tick(
+    store_root: str | Path,
+    state_path: str | Path,
+    policy: Policy,
+    now_ns: int | None = None,
+    *,
+    sinks: Sequence[Sink] = (),
+    dashboard_url: str = DASHBOARD,
+    owner: str | None = None,
+    reports: bool = False,
+) -> TickResult:
+    """Look once: find shifts and passed limits, bring the alerts up to date, tell the sinks.
+
+    A job with an ``owner`` runs the detector only when an hour has become complete since the last look, and
+    checks fixed limits every time.
+
+    Args:
+        store_root: folder of the telemetry.
+        state_path: file of findings and alerts, made if absent.
+        policy: budget and limits.
+        now_ns: the present; the clock's by default.
+        sinks: who is told. What cannot be delivered waits in the state for the next look.
+        dashboard_url: what links point to.
+        owner: keeps the lease under this name; without one the lease ends with this look.
+        reports: attach Evidently's report to alerts that begin to fire. Takes seconds each, after delivery.
+    """
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    who = owner or f"{_self()}-once"
+    with State(state_path) as state:
+        if not state.lease(who, LEASE_S, now_ns):
+            return TickResult(state.findings(), [], [], acted=False)
+        try:
+            with open_reader(Store(store_root)) as reader:
+                found = look(reader, state, policy, now_ns, afresh=owner is None)
+                changes = advance(
+                    [alert for alert in state.alerts() if alert.status != "resolved"],
+                    found.findings,
+                    Path(store_root).resolve().name,
+                    now_ns,
+                )
+                with state.together():
+                    for baseline in found.baselines:
+                        state.put_baseline(baseline)
+                    state.put_findings(found.findings)
+                    for alert in changes.alerts:
+                        state.put_alert(alert)
+                    for alert in changes.notify:
+                        for sink in sinks:
+                            state.enqueue(alert.fingerprint, sink.name, message.body(alert, dashboard_url))
+                    state.tick(JUDGED, found.judged_hour * HOUR_NS)
+                    state.tick(JOB, now_ns)
+                deliver(state, sinks, now_ns)
+                if reports:
+                    _attach_reports(reader, state, changes.notify)
+        finally:
+            if owner is None:
+                state.release(who)
+    return TickResult(found.findings, changes.alerts, changes.notify, acted=True)
+
+
+def run_forever(options: Options, stop: threading.Event | None = None) -> None:
+    """Look at once and then every minute, until SIGTERM, SIGINT or ``stop``. One bad look ends nothing.
+
+    The policy is read anew each time; a broken one is logged and the last good one holds.
+    """
+    stop = stop or threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    state_path = options.state or default_path(options.store)
+    owner, failures = _self(), 0
+    policy = policies.load(options.policy)
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            policy = _reloaded(options.policy, policy)
+            webhook = options.webhook or policy.webhook
+            sinks: list[Sink] = [StandardOutput(), *([Webhook(webhook)] if webhook else [])]
+            tick(
+                options.store,
+                state_path,
+                policy,
+                sinks=sinks,
+                dashboard_url=options.dashboard_url,
+                owner=owner,
+                reports=True,
+            )
+        except Exception:
+            failures += 1
+            log.exception(
+                "a look of the drift job failed (%d since its start); the next one is tried", failures
+            )
+        stop.wait(max(options.every_s - (time.monotonic() - began), 0.0))
+    with State(state_path) as state:
+        state.release(owner)
+
+
+def accept(store_root: str | Path, state_path: str | Path, task: str) -> str:
+    """Take a task's shift as the new normal: its reference begins anew at the estimated hour of the change.
+
+    Its alert is resolved, and people are told, at the job's next look.
+
+    Returns:
+        A sentence that says what was done.
+
+    Raises:
+        AcceptError: no shift has been found in this task.
+    """
+    with State(state_path) as state:
+        findings = [finding for finding in state.findings() if finding.task == task]
+        alerts = [a.finding for a in state.alerts() if a.task == task and a.status != "resolved"]
+        shifted = [
+            finding
+            for finding in (*findings, *alerts)
+            if finding.stream in drift.WEIGHTS
+            and finding.since_hour is not None
+            and finding.paged_hour is not None
+        ]
+        if not shifted:
+            known = sorted({finding.task for finding in state.findings()})
+            what = f"is {_worst(findings)}" if findings else "is not known"
+            wanted = "a task that drifts" if findings else f"one of: {', '.join(known[:20]) or 'none so far'}"
+            raise AcceptError(
+                f"task {task!r} {what}; wanted: {wanted}; to see them, type: "
+                f"cascade-otel drift --store {store_root}"
+            )
+        since = max(finding.since_hour for finding in shifted if finding.since_hour is not None)
+        end = (-(-since // 24) + baselines.DAYS_NEEDED) * 24
+        with state.together():
+            state.put_baseline(Baseline(task, since, end, "accepted", time.time_ns()))
+            state.tick(JUDGED, 0)
+    return (
+        f"{task}: what it does since {_utc(since)} is the new normal; it is learned anew for "
+        f"{baselines.DAYS_NEEDED} days, and its alert is resolved at the drift job's next look"
+    )
+
+
+def write_report(store_root: str | Path, state_path: str | Path, task: str) -> Path:
+    """Write Evidently's drift report of a task's newest window against its reference; returns where.
+
+    Raises:
+        UserError: the task is not known, or has no reference yet.
+    """
+    with State(state_path) as state, open_reader(Store(store_root, create=False)) as reader:
+        known = state.findings()
+        if all(one.task != task for one in known):
+            known = look(reader, state, Policy(), time.time_ns(), afresh=True).findings
+        own = [one for one in known if one.task == task and one.stream in drift.WEIGHTS]
+        for finding in sorted(own, key=lambda one: STATES.index(one.state)):
+            if finding.reference is not None and finding.current is not None:
+                return _write_report(reader, state, finding, finding.reference)
+    raise UserError(
+        f"task {task!r} has no reference to compare with; wanted: a task with calls; "
+        f"to see them, type: cascade-otel drift --store {store_root}"
+    )
+
+
+def job_metrics(state: State) -> bytes:
+    """The job's findings in the Prometheus text format."""
+    registry = CollectorRegistry()
+    ticked = Gauge(
+        "cascade_drift_last_tick_timestamp_seconds", "When the drift job last looked.", registry=registry
+    )
+    rate = Gauge(
+        "cascade_drift_baseline_escalation_rate",
+        "Escalation rate of the task's reference.",
+        ["cascade_task"],
+        registry=registry,
+    )
+    states = Gauge(
+        "cascade_drift_task_state",
+        "1 for the state the task is in.",
+        ["cascade_task", "state"],
+        registry=registry,
+    )
+    ticked.set((state.last_tick(JOB) or 0) / 1e9)
+    by_task: dict[str, list[Finding]] = {}
+    for finding in state.findings():
+        by_task.setdefault(finding.task, []).append(finding)
+    for task, findings in by_task.items():
+        now = _worst([finding for finding in findings if finding.stream not in limits.STREAMS] or findings)
+        for name in STATES:
+            states.labels(task, name).set(name == now)
+        for finding in findings:
+            if finding.stream == "escalation_rate" and finding.reference and finding.state != "learning":
+                rate.labels(task).set(finding.reference.rate)
+    return generate_latest(registry)
+
+
+def line(finding: Finding) -> str:
+    """One finding as one line of text."""
+    state = finding.state.replace("_", " ")
+    if finding.state == "learning":
+        state = f"learning, day {min(finding.days_learned + 1, finding.days_needed)} of {finding.days_needed}"
+    parts = [f"{finding.task}: {finding.stream.replace('_', ' ')} {state}"]
+    if finding.limit is not None and finding.value is not None:
+        parts.append(f"{finding.tier} {finding.value:.3g}, limit {finding.limit:.3g}")
+    if finding.reference and finding.current and finding.reference.calls and finding.current.calls:
+        parts.append(f"{finding.reference.rate:.1%} → {finding.current.rate:.1%} of calls escalate")
+    if finding.since_hour is not None:
+        parts.append(f"since {_utc(finding.since_hour)}")
+    if finding.log_needed:
+        parts.append(f"evidence {max(finding.log_evidence, 0):.1f} of {finding.log_needed:.1f}")
+    if finding.cause is not None:
+        parts.append(f"cause {finding.cause.name.replace('_', ' ')}: {finding.cause.note}")
+    if finding.cost_per_day is not None:
+        parts.append(f"{finding.cost_per_day:+.2f} {finding.currency} a day")
+    text = "; ".join(parts)
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _attach_reports(reader: Reader, state: State, notified: Sequence[Alert]) -> None:
+    for alert in notified:
+        finding = alert.finding
+        if alert.status != "firing" or finding.stream not in drift.WEIGHTS or finding.reference is None:
+            continue
+        try:
+            path = _write_report(reader, state, finding, finding.reference)
+        except Exception:
+            log.exception("the drift report of %r was not written; its alert goes without", alert.task)
+            continue
+        report = os.path.relpath(path.resolve(), state.path.resolve().parent)
+        state.put_alert(replace(alert, report=report))
+
+
+def _write_report(reader: Reader, state: State, finding: Finding, reference: Window) -> Path:
+    from cascade_otel.presentation import drift_report
+
+    current = finding.current or Window(finding.hour - 23, finding.hour + 1, 0, 0)
+    return drift_report.write(reader, finding, reference, current, state.path.parent / drift_report.FOLDER)
+
+
+def _reloaded(path: Path | None, last: Policy) -> Policy:
+    try:
+        return policies.load(path)
+    except UserError as error:
+        log.error("%s; the policy read before still holds", error)
+        return last
+
+
+def _worst(findings: Sequence[Finding]) -> TaskState:
+    return min((finding.state for finding in findings), key=STATES.index)
+
+
+def _self() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _utc(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%d %H:%M UTC")
