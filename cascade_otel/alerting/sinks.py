@@ -103,7 +103,8 @@ def deliver(state: State, sinks: Sequence[Sink], now_ns: int) -> int:
 
     Each is sent at least once: one that was sent but not noted, because the process died in between, is sent
     again, with the same body. Sinks work side by side, so one that hangs holds up only its own. A sink that
-    fails is left alone until its next turn; what failed waits longer each time.
+    fails is left alone until its next turn; what failed waits longer each time, and what was refused for good
+    is given up.
     """
     waiting: dict[str, list[Message]] = {sink.name: [] for sink in sinks}
     for message in state.due(now_ns):
@@ -122,10 +123,11 @@ def _work(state: State, sink: Sink, messages: list[Message], now_ns: int) -> int
         try:
             sink.send(message.body)
         except SinkError as error:
-            state.failed(message.id, now_ns, str(error))
             log.warning("alert %s not delivered: %s", message.fingerprint, error)
             if error.passing:
+                state.failed(message.id, now_ns, str(error))
                 break
+            state.give_up(message.id, str(error))
         else:
             state.delivered(message.id)
             arrived += 1

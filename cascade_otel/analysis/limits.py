@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cascade_otel.policy import Policy
-from cascade_otel.records import DAY_NS, HOUR_NS, SECOND_NS, Finding, Stream, TaskState
+from cascade_otel.records import DAY_NS, HOUR_NS, SECOND_NS, Finding, Stream, TaskState, Window
 from cascade_otel.storage import schema
 from cascade_otel.storage.rollup import Reader
 
@@ -71,7 +71,9 @@ def _shares(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
             checks.append(("escalation_limit", "escalated", "decided", limits.escalation_limit))
         for stream, hits, of, limit in checks:
             if limit is not None and count[of] >= limits.min_calls:
-                yield _finding(task, tier, stream, float(count[hits] / count[of]), limit, now_ns)
+                yield _finding(
+                    task, tier, stream, count[hits] / count[of], limit, now_ns, count[of], count[hits]
+                )
 
 
 def _costs(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
@@ -83,7 +85,7 @@ def _costs(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
     for task, cost in calls.groupby("task")["cost_nano"].sum().items():
         limit = policy.of(str(task)).cost_per_day
         if limit is not None:
-            yield _finding(str(task), "", "cost_limit", float(cost) / NANO, limit, now_ns)
+            yield _finding(str(task), "", "cost_limit", cost / NANO, limit, now_ns)
 
 
 def _first_tiers(rows: pd.DataFrame) -> dict[str, str]:
@@ -98,6 +100,17 @@ def _failed(rows: pd.DataFrame) -> pd.Series[bool]:
     return failed | rows["reason"].isin(["error", "timeout"])
 
 
-def _finding(task: str, tier: str, stream: Stream, value: float, limit: float, now_ns: int) -> Finding:
+def _finding(
+    task: str,
+    tier: str,
+    stream: Stream,
+    value: float,
+    limit: float,
+    now_ns: int,
+    calls: int = 0,
+    hits: int = 0,
+) -> Finding:
     state: TaskState = "drifting" if value >= limit else "quiet"
-    return Finding(task, tier, stream, state, now_ns // HOUR_NS, value=value, limit=limit)
+    hour = now_ns // HOUR_NS
+    counted = Window(hour, hour + 1, int(calls), int(hits)) if calls else None
+    return Finding(task, tier, stream, state, hour, current=counted, value=float(value), limit=limit)

@@ -231,6 +231,10 @@ class State:
                 attempts + 1, now_ns + wait, error, id,
             )  # fmt: skip
 
+    def give_up(self, id: int, error: str) -> None:
+        """The message will never arrive: it is not tried again, and stays among the undelivered."""
+        self._run("UPDATE outbox SET attempts = ?, error = ? WHERE id = ?", ATTEMPTS, error, id)
+
     def tick(self, name: str, now_ns: int) -> None:
         """Notes that the named job ran."""
         self._run("INSERT OR REPLACE INTO ticks VALUES (?, ?)", name, now_ns)

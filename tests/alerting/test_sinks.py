@@ -242,6 +242,8 @@ def test_a_message_that_is_refused_does_not_hold_up_the_next(server: Server, sta
     state.enqueue("b", webhook.name, {**BODY, "fingerprint": "b"})
     assert deliver(state, [webhook], NOW_NS) == 1
     assert [body["fingerprint"] for body in server.bodies] == ["b"]
+    assert [message.fingerprint for message in state.undelivered()] == ["a"], "given up, and still to be seen"
+    assert deliver(state, [webhook], NOW_NS + 10**15) == 0
 
 
 def test_messages_for_a_sink_that_is_not_there_wait(state: State) -> None:

@@ -70,6 +70,8 @@ def test_a_tier_whose_calls_all_fail_passes_its_limit(store: Store) -> None:
     found = look(store, tier_calls("t", RECENT, **FAILED, confidence_nano=np.full(40, np.nan)))
     assert summary(found) == [("t", "small", "tier_errors", "drifting", 1.0)]
     assert (found[0].limit, found[0].hour) == (0.5, END)
+    assert found[0].current is not None
+    assert (found[0].current.calls, found[0].current.escalated) == (40, 40), "what was counted"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_audits_do_not_count(store: Store) -> None:
 
 
 def test_missing_confidences_count_where_a_threshold_waits_for_them(store: Store) -> None:
-    missing = np.where(np.arange(40) < 30, np.nan, 900_000.0)
+    missing = np.where(np.arange(40) < 30, np.nan, 900_000_000.0)
     found = look(
         store,
         tier_calls("declared", RECENT, confidence_nano=missing),
