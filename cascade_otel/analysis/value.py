@@ -113,7 +113,8 @@ def _summary(task: str | None, calls: pd.DataFrame, tiers: pd.DataFrame, labels:
     quality = labelled.quality(labels, tiers, decided)
     escalated = calls["escalated"].to_numpy(bool)
     seconds = calls["duration_ns"].to_numpy(float) / NANO
-    accepted, sent_on = (_quantiles(seconds[part]) for part in (~escalated, escalated))
+    timed = seconds > 0  # a log without latencies is recorded with none
+    accepted, sent_on = (_quantiles(seconds[part & timed]) for part in (~escalated, escalated))
     pays, reason = _pays(len(calls), rate, money, quality)
     named = tiers["currency"].dropna()
     return TaskSummary(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cascade_otel.records import TaskHours, TaskState
 from cascade_otel.statistics.change_point import ChangePoint, change_point
 from cascade_otel.statistics.detector import Filter, Null, Reference, hits_below, indicators, learn, useful
+from cascade_otel.statistics.persistence import STAND_HOURS
 from cascade_otel.storage.state import Baseline
 
 Ints = NDArray[np.int64]
@@ -124,13 +125,16 @@ def watch(hours: Ints, streams: Streams, baselines: Sequence[Baseline], needed: 
 def _state(trace: Sequence[tuple[bool, bool, bool, float]]) -> tuple[TaskState, float, int | None]:
     """State, evidence and place of the page from (page, suspect, ended, evidence) of each hour.
 
-    A task drifts from its page until the shift has ended; its evidence is then the most there was since.
+    A task drifts from its page until the shift has ended and stayed so for ``STAND_HOURS``: one odd hour ends
+    no alert. Its evidence is the most there was since the page.
     """
     paged: int | None = None
+    over = 0
     for place, (page, _, ended, _) in enumerate(trace):
+        over = over + 1 if ended and not page else 0
         if paged is None and page:
             paged = place
-        elif ended and not page:
+        elif over >= STAND_HOURS:
             paged = None
     if paged is not None:
         return "drifting", max(evidence for *_, evidence in trace[paged:]), paged
