@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
-from cascade_otel.instrumentation._calls import hand_on_late
+from cascade_otel.instrumentation._calls import hand_on_late, wake
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ def record(
     Without a ``tracer_provider`` the global one is listened to; where there is none yet, one is installed
     (for good, since OpenTelemetry knows no way back). With one, our spans go there within the block.
     """
+    wake()
     spans_from = tracer_provider or _global_tracer_provider()
     metrics_from = meter_provider or _global_meter_provider()
     reader = InMemoryMetricReader(_DELTA)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 from opentelemetry import trace
@@ -89,3 +91,18 @@ def test_providers_of_ones_own() -> None:
     assert own.metrics() == set()
     assert "cascade.tier.calls" in everywhere.metrics()
     assert trace.get_tracer_provider() is not spans
+
+
+def test_providers_of_ones_own_need_no_global_sdk() -> None:
+    """In a process of its own, where nothing is installed."""
+    program = (
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from cascade_otel import cascade\n"
+        "from cascade_otel.testing import record\n"
+        "run = cascade('alone')(lambda: 1)\n"
+        "with record(TracerProvider(), MeterProvider()) as recorded:\n"
+        "    run()\n"
+        "assert [one.name for one in recorded.cascades] == ['alone']\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

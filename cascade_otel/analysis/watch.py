@@ -125,8 +125,8 @@ def watch(hours: Ints, streams: Streams, baselines: Sequence[Baseline], needed: 
 def _state(trace: Sequence[tuple[bool, bool, bool, float]]) -> tuple[TaskState, float, int | None]:
     """State, evidence and place of the page from (page, suspect, ended, evidence) of each hour.
 
-    A task drifts from its page until the shift has ended and stayed so for ``STAND_HOURS``: one odd hour ends
-    no alert. Its evidence is the most there was since the page.
+    A task drifts from its page until the shift has ended and stayed so for ``STAND_HOURS``: a few odd hours
+    end no alert. Its evidence is the most there was since the page.
     """
     paged: int | None = None
     over = 0

@@ -27,6 +27,12 @@ _SUPPRESSED = "suppress_instrumentation"  # the key that the official instrument
 _awake = False
 
 
+def wake() -> None:
+    """Records from now on, whatever is installed: a test may bring providers of its own."""
+    global _awake
+    _awake = True
+
+
 def asleep() -> bool:
     """No SDK is installed yet. Once there is one, this costs a test."""
     global _awake

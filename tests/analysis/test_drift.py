@@ -159,14 +159,14 @@ def test_a_shift_that_ended_is_quiet_again() -> None:
     assert of(judge(history, two_weeks(history), YEARLY, END), "back").state == "quiet"
 
 
-def test_one_odd_hour_within_a_shift_does_not_end_it() -> None:
+def test_two_odd_hours_within_a_shift_do_not_end_it() -> None:
     rates = {f"t{number}": step(0.3, 0.3, 0) for number in range(4)}
     rates["down"] = step(0.4, 0.25, 72)
-    rates["down"][-3] = 0.7
+    rates["down"][-12:-10] = 0.5
     history = hours_of(rates, per_hour=100)
     paged = {
         of(judge(history, two_weeks(history), YEARLY, now), "down").paged_hour
-        for now in range(END - 3, END + 1)
+        for now in range(END - 12, END + 1)
     }
     assert len(paged) == 1
     assert None not in paged

@@ -147,7 +147,7 @@ def test_decorated_functions_over_otlp_store_the_same_rows(tmp_path: Path, monke
     clock = Clock()
     monkeypatch.setattr(_calls, "time_ns", clock)
     monkeypatch.setattr(_calls, "perf_counter_ns", clock)
-    monkeypatch.setattr(_calls, "_awake", True)
+    _calls.wake()
     monkeypatch.setattr(sdk_trace, "time_ns", clock)
     tracers = TracerProvider(resource=Resource({"service.name": history.SERVICE}), shutdown_on_exit=False)
     extracts = {task.name: live.cascade_of(task, wait=clock.wait) for task in drawn.tasks}
