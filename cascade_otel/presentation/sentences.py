@@ -1,0 +1,226 @@
+"""What a page says in sentences: is anything wrong, with which task, since when, why, and what to do."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from cascade_otel.presentation import words
+from cascade_otel.presentation.periods import Period
+from cascade_otel.presentation.source import Reach, Watch
+from cascade_otel.presentation.task_frames import Escalation, Latency
+from cascade_otel.presentation.verdicts import CAUSES, Verdict, verdict
+from cascade_otel.records import SECOND_NS, Alert, Finding
+
+Tone = Literal["bad", "warn", "good", "plain"]
+STALE_S = 3 * 3600
+"""Calls this old are said to be old; the detector has its own, slower judgement of a silent task."""
+JOB_LATE_S = 10 * 60
+NO_CALLS = "No finished calls in this range."
+NO_CONFIDENCE = (
+    "No confidence was recorded in this range. Say where it comes from: @tier(…, confidence=…), or a @scorer."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One sentence, about a task (shown first and linked) or about everything (None)."""
+
+    tone: Tone
+    task: str | None
+    text: str
+
+
+def banner(watch: Watch, tasks: int, reach: Reach | None, now_ns: int) -> tuple[Line, ...]:
+    """Everything that is wrong, worst first; one line that says so where nothing is."""
+    trouble = [_alert_line(alert, now_ns) for alert in _worst_first(watch)]
+    if reach is None:
+        return (*trouble, Line("plain", None, "No calls have arrived yet."))
+    if job := _job_line(watch, now_ns):
+        trouble.append(job)
+    old = (now_ns - reach.last_ns) / SECOND_NS
+    if old > STALE_S:
+        text = f"The last call ended {words.age(old)} ago, {words.moment(reach.last_ns)}; nothing came since."
+        trouble.append(Line("warn", None, text))
+    if trouble:
+        return tuple(trouble)
+    return (Line("good", None, f"{_quiet(watch)} {_watched(tasks)}, data {words.age(old)} old."),)
+
+
+def task_line(one: Verdict, now_ns: int) -> Line:
+    """The state of one task in a sentence."""
+    if one.firing:
+        return _alert_line(one.firing, now_ns, one.lead)
+    lead = one.lead
+    if lead is None:
+        return Line("plain", one.task, "has not been judged yet: the drift job has not seen it.")
+    if lead.state == "suspect":
+        return Line("warn", one.task, f"is suspect: {_moved(lead)}. It alerts when the change has stood.")
+    if lead.state == "learning":
+        text = f"is {one.state}: what is normal for it is being learned. Fixed limits hold meanwhile."
+        return Line("plain", one.task, text)
+    if lead.state == "no_data":
+        return Line("warn", one.task, "has sent no calls for a while.")
+    if lead.state == "drifting":
+        return Line("bad", one.task, f"is drifting: {_moved(lead)}.")
+    text = "is quiet."
+    if one.rate and one.rate.reference and one.rate.current:
+        text = (
+            f"is quiet: {words.share(one.rate.current.rate)} of calls escalate, "
+            f"{words.share(one.rate.reference.rate)} in the reference."
+        )
+    return Line("good", one.task, text)
+
+
+def why(one: Verdict) -> str:
+    """What a person should know about the change besides its parts."""
+    lead = one.lead
+    if lead is None:
+        return "Nothing has been judged yet."
+    if one.since_hour is None:
+        return _evidence(lead) or "Nothing to explain."
+    parts = [lead.cause.note] if lead.cause else []
+    if lead.since_low_hour is not None and lead.since_high_hour is not None:
+        low, high = words.hour(lead.since_low_hour).removesuffix(" UTC"), words.hour(lead.since_high_hour + 1)
+        parts.append(f"The change lies between {low} and {high}.")
+    parts.append(_evidence(lead))
+    return " ".join(part for part in parts if part)
+
+
+def title(task: str) -> str:
+    """Heading of the worst task's time line."""
+    return f"{words.name(task)}: escalation rate"
+
+
+def reading(over: Period, known: Reach, now_ns: int) -> str:
+    """How to read the first screen."""
+    old = words.age((now_ns - known.last_ns) / SECOND_NS)
+    return f"{over.name}, times in UTC, data {old} old; click a row for its page"
+
+
+def reading_of_rate(frame: Escalation, over: Period) -> str:
+    """How to read the time line."""
+    every = "hour" if over.step == 1 else f"{over.step} hours"
+    band = "; band: 95% of such buckets in the reference" if frame.reference is not None else ""
+    return f"every {every}, UTC{band}"
+
+
+def reading_of_latency(frame: Latency, over: Period) -> str:
+    """Quantiles of both paths."""
+    parts = [
+        f"{row['path']} p50 {words.seconds(row['p50'])}, p95 {words.seconds(row['p95'])}"
+        for row in frame.quantiles.to_dict("records")
+        if row["calls"]
+    ]
+    return "; ".join(parts)
+
+
+def accept_command(task: str, store: str) -> str:
+    """What to type to take a task's shift as the new normal."""
+    return f"cascade-otel drift accept {shlex.quote(task)} \\\n  --store {shlex.quote(store)}"
+
+
+def report_command(task: str, store: str) -> str:
+    """What to type for Evidently's report about a task."""
+    return f"cascade-otel drift --evidently {shlex.quote(task)} \\\n  --store {shlex.quote(store)}"
+
+
+def _worst_first(watch: Watch) -> Iterable[Alert]:
+    tasks = {alert.task for alert in watch.alerts if alert.status in ("firing", "no_data")}
+    verdicts = sorted((verdict(watch.of(task), task) for task in tasks), key=lambda one: one.order)
+    for one in verdicts:
+        own = [a for a in watch.of(one.task).alerts if a.status in ("firing", "no_data")]
+        yield from sorted(own, key=lambda alert: alert is not one.firing)
+
+
+def _alert_line(alert: Alert, now_ns: int, newest: Finding | None = None) -> Line:
+    finding = newest or alert.finding
+    passed = words.age((now_ns - alert.start_ns) / SECOND_NS)
+    since = f"since {words.moment(alert.start_ns)} ({passed})"
+    tier = words.name(alert.tier)
+    value, limit = (math.nan if number is None else number for number in (finding.value, finding.limit))
+    allowed = f"the limit is {words.share(limit)}"
+    if alert.stream == "no_data":
+        return Line("warn", alert.task, f"has sent no calls {since}.")
+    if alert.status == "no_data":
+        return Line(
+            "warn", alert.task, f"was drifting when its calls stopped: {_moved(alert.finding, since)}."
+        )
+    if alert.stream == "tier_errors":
+        text = f"{words.share(value)} of calls to {tier} fail {since}; {allowed}."
+    elif alert.stream == "missing_confidence":
+        text = f"{words.share(value)} of answers of {tier} have no confidence {since}; {allowed}."
+    elif alert.stream == "escalation_limit":
+        text = f"escalates {words.share(value)} of its calls {since}; {allowed}."
+    elif alert.stream == "cost_limit":
+        money = (words.money(number, finding.currency) for number in (value, limit))
+        text = "costs {} a day {since}; the limit is {}.".format(*money, since=since)
+    else:
+        return Line("bad", alert.task, f"is drifting: {_moved(finding, since)}.")
+    return Line("bad", alert.task, text)
+
+
+def _moved(finding: Finding, since: str = "") -> str:
+    before, after = finding.reference, finding.current
+    rates = f"{words.share(before.rate)} → {words.share(after.rate)}" if before and after else ""
+    if finding.stream == "confidence_shape":
+        start = "confidences are spread otherwise than before"
+        rates = f"escalation {rates}" if rates else ""
+    else:
+        start, rates = f"escalation {rates}".strip(), ""
+    if not since and finding.since_hour is not None:
+        since = f"since {words.hour(finding.since_hour)}"
+    parts = [f"{start} {since}".strip(), rates]
+    if finding.cause:
+        parts.append(_cause(finding))
+    if finding.cost_per_day is not None:
+        parts.append(f"{words.change_of_money(finding.cost_per_day, finding.currency)} a day")
+    return ", ".join(part for part in parts if part)
+
+
+def _cause(finding: Finding) -> str:
+    cause = finding.cause
+    if cause is None or cause.name == "unknown":
+        return "cause unknown"
+    part = {"model": cause.model, "inputs": cause.inputs, "threshold": cause.threshold}.get(cause.name)
+    likely = f"likely the {CAUSES[cause.name]}"
+    return f"{likely} ({words.points(part.points)} points)" if part else likely
+
+
+def _evidence(finding: Finding) -> str:
+    if not finding.log_needed:
+        return ""
+    return (
+        f"Evidence of a change: {max(finding.log_evidence, 0):.1f}; an alert needs {finding.log_needed:.1f}."
+    )
+
+
+def _quiet(watch: Watch) -> str:
+    suspects = sorted({one.task for one in watch.findings if one.state == "suspect"})
+    learning = {one.task for one in watch.findings if one.state == "learning"}
+    judged = {one.task for one in watch.findings} - learning
+    if suspects:
+        return f"No alert; {len(suspects)} suspect: {', '.join(map(words.name, suspects[:3]))}."
+    if learning and not judged:
+        return "Nothing to judge yet: learning what is normal."
+    return "Nothing has shifted."
+
+
+def _watched(tasks: int) -> str:
+    return "1 task watched" if tasks == 1 else f"{tasks} tasks watched"
+
+
+def _job_line(watch: Watch, now_ns: int) -> Line | None:
+    if watch.last_tick_ns is None:
+        if watch.findings:
+            return None
+        return Line(
+            "warn", None, "Nothing judges these tasks: the drift job has not run. Start: cascade-otel serve"
+        )
+    late = (now_ns - watch.last_tick_ns) / SECOND_NS
+    if late < JOB_LATE_S:
+        return None
+    return Line("warn", None, f"The drift job last ran {words.age(late)} ago; what it says below is as old.")

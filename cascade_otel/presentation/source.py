@@ -1,0 +1,97 @@
+"""Where a page gets what it shows: the store, and what the drift job has written into the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cascade_otel.records import Alert, Finding
+from cascade_otel.storage import schema
+from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.state import Baseline, State, default_path
+
+JOB = "drift"
+"""Under this name the drift job notes its ticks."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The folder of the telemetry and the file of the findings; neither needs to be there."""
+
+    store: Path
+    state: Path
+
+    @property
+    def version(self) -> str:
+        """Another text whenever a segment came or went; no file is opened."""
+        # Days alone: the folder itself changes whenever somebody opens a state file in it.
+        return "-".join(
+            f"{path.name}:{path.stat().st_mtime_ns:x}" for path in sorted(self.store.glob("day=*"))
+        )
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a store at all."""
+        return self.store.is_dir()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the drift job says. Empty where it has never run."""
+
+    findings: tuple[Finding, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    """Open ones: pending, firing or no data."""
+    baselines: tuple[Baseline, ...] = ()
+    last_tick_ns: int | None = None
+
+    def of(self, task: str) -> Watch:
+        """The part about one task."""
+        return Watch(
+            tuple(one for one in self.findings if one.task == task),
+            tuple(one for one in self.alerts if one.task == task),
+            tuple(one for one in self.baselines if one.task == task),
+            self.last_tick_ns,
+        )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the data reach: the hours of the oldest and newest span, and when the newest call ended."""
+
+    first_hour: int
+    last_hour: int
+    last_ns: int
+
+
+def from_environment(environment: Mapping[str, str]) -> Source:
+    """What CASCADE_OTEL_STORE and CASCADE_OTEL_STATE name, with the defaults of the command line."""
+    store = Path(environment.get("CASCADE_OTEL_STORE") or "cascade-store")
+    state = environment.get("CASCADE_OTEL_STATE")
+    return Source(store, Path(state) if state else default_path(store))
+
+
+def watch(state: State) -> Watch:
+    """The drift job's findings and open alerts."""
+    return Watch(
+        tuple(state.findings()),
+        tuple(alert for alert in state.alerts() if alert.status != "resolved"),
+        tuple(state.baselines().values()),
+        state.last_tick(JOB),
+    )
+
+
+def reach(reader: Reader) -> Reach | None:
+    """How far the store's data reach; None where it has none."""
+    hours = reader.span_hours()
+    if hours is None:
+        return None
+    first, last = hours
+    newest = reader.rows(None, last, last + 1, kind=None, columns=("start_ns", "duration_ns", "kind"))
+    calls = newest[newest["kind"] != schema.LABEL]
+    counted = calls if len(calls) else newest
+    ended = counted["start_ns"].to_numpy(np.int64) + counted["duration_ns"].to_numpy(np.int64)
+    return Reach(first, last, int(ended.max()))

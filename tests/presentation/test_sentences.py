@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cascade_otel.presentation import sentences
+from cascade_otel.presentation.source import Reach, Watch
+from cascade_otel.presentation.verdicts import verdict
+from cascade_otel.records import HOUR_NS, SECOND_NS, Finding, Stream
+from tests.presentation.small_store import NOW_HOUR, alert, findings
+
+NOW_NS = NOW_HOUR * HOUR_NS
+FRESH = Reach(NOW_HOUR - 240, NOW_HOUR, NOW_NS - 40 * SECOND_NS)
+STEADY, YOUNG, SHIFTED = findings()
+
+
+def watch(*found: Finding, alerts: tuple[object, ...] = (), tick_ns: int | None = NOW_NS) -> Watch:
+    return Watch(findings=found, alerts=alerts, last_tick_ns=tick_ns)  # type: ignore[arg-type]
+
+
+def banner(seen: Watch, reach: Reach | None = FRESH, tasks: int = 8) -> list[tuple[str, str | None, str]]:
+    return [(line.tone, line.task, line.text) for line in sentences.banner(seen, tasks, reach, NOW_NS)]
+
+
+def test_quiet_is_one_sentence() -> None:
+    assert banner(watch(STEADY)) == [("good", None, "Nothing has shifted. 8 tasks watched, data 40 s old.")]
+
+
+def test_an_alert_says_from_where_to_where_since_when_why_and_what_it_costs() -> None:
+    seen = watch(STEADY, SHIFTED, alerts=(alert(SHIFTED),))
+    ((tone, task, text),) = banner(seen)
+    assert (tone, task) == ("bad", "shifted")
+    since = sentences.words.hour(NOW_HOUR - 48)
+    assert text == (
+        f"is drifting: escalation 20% → 40% since {since} (2 d), likely the model (+19 points), +$3.84 a day."
+    )
+
+
+def test_all_firing_alerts_are_told_worst_first() -> None:
+    weaker = replace(SHIFTED, task="weaker", log_evidence=12.0)
+    errors = replace(STEADY, stream="tier_errors", state="drifting", value=0.62, limit=0.5, log_needed=0.0)
+    seen = watch(
+        SHIFTED,
+        weaker,
+        STEADY,
+        errors,
+        alerts=tuple(
+            alert(one, fingerprint=name) for name, one in {"a": weaker, "b": SHIFTED, "c": errors}.items()
+        ),
+    )
+    assert [task for _, task, _ in banner(seen)] == ["steady", "shifted", "weaker"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "value", "limit", "text"),
+    [
+        ("tier_errors", 0.62, 0.5, "62% of calls to small fail since {}; the limit is 50%."),
+        (
+            "missing_confidence",
+            0.9,
+            0.5,
+            "90% of answers of small have no confidence since {}; the limit is 50%.",
+        ),
+        ("escalation_limit", 0.55, 0.4, "escalates 55% of its calls since {}; the limit is 40%."),
+        ("cost_limit", 31.0, 25.0, "costs $31.00 a day since {}; the limit is $25.00."),
+        ("no_data", None, None, "has sent no calls since {}."),
+    ],
+)
+def test_each_fixed_limit_says_what_was_measured(
+    stream: Stream, value: float | None, limit: float | None, text: str
+) -> None:
+    finding = replace(STEADY, stream=stream, state="drifting", value=value, limit=limit, log_needed=0.0)
+    ((_, _, said),) = banner(watch(finding, alerts=(alert(finding),)))
+    assert said == text.format(f"{sentences.words.hour(NOW_HOUR - 1)} (60 min)")
+
+
+def test_lack_of_calls_never_looks_resolved() -> None:
+    seen = watch(replace(SHIFTED, state="no_data"), alerts=(alert(SHIFTED, status="no_data"),))
+    ((tone, _, text),) = banner(seen)
+    assert tone == "warn"
+    assert text.startswith("was drifting when its calls stopped: escalation 20% → 40%")
+
+
+def test_a_shape_that_moved_says_so() -> None:
+    shape = replace(SHIFTED, stream="confidence_shape", cause=None, cost_per_day=None)
+    ((_, _, text),) = banner(watch(shape, alerts=(alert(shape),)))
+    assert text.startswith("is drifting: confidences are spread otherwise than before since ")
+    assert text.endswith(", escalation 20% → 40%.")
+
+
+def test_suspects_are_named_but_do_not_alarm() -> None:
+    seen = watch(replace(SHIFTED, state="suspect"), STEADY, alerts=(alert(SHIFTED, status="pending"),))
+    ((tone, _, text),) = banner(seen)
+    assert tone == "good"
+    assert text.startswith("No alert; 1 suspect: shifted.")
+
+
+def test_old_data_and_a_dead_job_are_trouble() -> None:
+    old = Reach(0, NOW_HOUR - 30, NOW_NS - 30 * HOUR_NS)
+    lines = banner(watch(STEADY, tick_ns=NOW_NS - 3 * HOUR_NS), old)
+    assert [tone for tone, _, _ in lines] == ["warn", "warn"]
+    assert lines[0][2].startswith("The drift job last ran 3 h ago")
+    assert lines[1][2].startswith("The last call ended 30 h ago")
+
+
+def test_a_job_that_never_ran_is_told() -> None:
+    assert banner(Watch())[0][2] == (
+        "Nothing judges these tasks: the drift job has not run. Start: cascade-otel serve"
+    )
+
+
+def test_an_empty_store_says_so() -> None:
+    assert banner(Watch(), None) == [("plain", None, "No calls have arrived yet.")]
+
+
+def test_learning_alone_is_not_called_quiet() -> None:
+    assert banner(watch(YOUNG))[0][2].startswith("Nothing to judge yet")
+
+
+@pytest.mark.parametrize(
+    ("finding", "tone", "text"),
+    [
+        (STEADY, "good", "is quiet: 20% of calls escalate, 20% in the reference."),
+        (YOUNG, "plain", "is learning, day 3 of 7: what is normal for it is being learned."),
+        (replace(SHIFTED, state="suspect"), "warn", "is suspect: escalation 20% → 40%"),
+        (replace(STEADY, state="no_data"), "warn", "has sent no calls for a while."),
+    ],
+)
+def test_a_task_says_its_state(finding: Finding, tone: str, text: str) -> None:
+    line = sentences.task_line(verdict(watch(finding), finding.task), NOW_NS)
+    assert line.tone == tone
+    assert line.text.startswith(text)
+
+
+def test_why_tells_the_note_the_interval_and_the_evidence() -> None:
+    text = sentences.why(verdict(watch(SHIFTED), "shifted"))
+    assert text.startswith("small-b answers now. The change lies between ")
+    assert text.endswith("Evidence of a change: 25.0; an alert needs 10.9.")
+
+
+def test_commands_quote_a_hostile_name() -> None:
+    assert sentences.accept_command("a; rm -rf /", "/store") == (
+        "cascade-otel drift accept 'a; rm -rf /' \\\n  --store /store"
+    )
