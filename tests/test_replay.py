@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from cascade_otel.storage.rollup import open_reader
 from cascade_otel.storage.segments import Store
 
 NOW = 1_790_000_000 * 10**9
-PUBLISHED = Path(os.environ.get("CASCADE_OTEL_PUBLISHED_LOGS", Path(__file__).parents[2] / "shared" / "data"))
 PAIR = {"cheap": "a", "strong": "b", "threshold": 0.8}
 
 
@@ -198,14 +196,14 @@ def test_conditions_are_read_from_text():
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.Series, Path]:
+def published(
+    published_logs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pd.DataFrame, pd.Series, Path]:
     """The log of a real cascade, its published figures, and a store it was replayed into."""
-    if not (PUBLISHED / "pairs.parquet").is_file():
-        pytest.skip(f"the published logs are not in {PUBLISHED}; set CASCADE_OTEL_PUBLISHED_LOGS")
     where = {"dataset": "zellinger_mmlu", "split": "test"}
     store = tmp_path_factory.mktemp("published") / "store"
     replay(
-        PUBLISHED / "pairs.parquet",
+        published_logs / "pairs.parquet",
         store,
         cheap="gpt-4o-mini",
         strong="gpt-4o",
@@ -213,14 +211,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, p
         where=where,
         now_ns=NOW,
     )
-    pairs = pd.read_parquet(PUBLISHED / "pairs.parquet")
+    pairs = pd.read_parquet(published_logs / "pairs.parquet")
     chosen = (
         (pairs["dataset"] == where["dataset"])
         & (pairs["split"] == where["split"])
         & (pairs["cheap_model"] == "gpt-4o-mini")
         & (pairs["strong_model"] == "gpt-4o")
     )
-    summary = pd.read_csv(PUBLISHED / "summary.csv")
+    summary = pd.read_csv(published_logs / "summary.csv")
     figures = summary[
         (summary["dataset"] == where["dataset"])
         & (summary["split"] == where["split"])

@@ -1,11 +1,9 @@
-"""Worlds to watch, and the published logs where they are at hand."""
+"""Worlds to watch."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,13 +91,3 @@ def first_pages() -> Callable[..., NDArray[np.int64]]:
         return first
 
     return watch
-
-
-@pytest.fixture(scope="session")
-def published_logs() -> Path:
-    """Folder of the published logs of real cascades; the test is skipped where it is absent."""
-    beside = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("CASCADE_OTEL_PUBLISHED_LOGS", beside))
-    if not (folder / "pairs.parquet").exists():
-        pytest.skip(f"published logs absent: no pairs.parquet in {folder} (set CASCADE_OTEL_PUBLISHED_LOGS)")
-    return folder
