@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from cascade_otel import policy as policies
 from cascade_otel.alerting import message
 from cascade_otel.alerting.sinks import Sink, StandardOutput, Webhook, deliver
-from cascade_otel.alerting.states import advance
+from cascade_otel.alerting.states import Changes, advance
 from cascade_otel.analysis import baselines, drift, limits
 from cascade_otel.analysis.look import JUDGED, look
 from cascade_otel.policy import Policy
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 JOB = "drift"
 """Name of the ticks in the state."""
 EVERY_S = 60.0
-LEASE_S = 180.0
+LEASE_S = 90.0
 DASHBOARD = "http://127.0.0.1:8501"
 STATES: tuple[TaskState, ...] = ("drifting", "suspect", "no_data", "learning", "quiet")
 """Of several streams the earlier state is the task's."""
@@ -74,25 +74,23 @@ def tick(
     policy: Policy,
     now_ns: int | None = None,
     *,
-    sinks: Sequence[Sink] = (),
+    sinks: Sequence[Sink] | None = (),
     dashboard_url: str = DASHBOARD,
     owner: str | None = None,
-    reports: bool = False,
+    afresh: bool = True,
 ) -> TickResult:
     """Look once: find shifts and passed limits, bring the alerts up to date, tell the sinks.
-
-    A job with an ``owner`` runs the detector only when an hour has become complete since the last look, and
-    checks fixed limits every time.
 
     Args:
         store_root: folder of the telemetry.
         state_path: file of findings and alerts, made if absent.
         policy: budget and limits.
         now_ns: the present; the clock's by default.
-        sinks: who is told. What cannot be delivered waits in the state for the next look.
+        sinks: who is told. What cannot be delivered waits in the state for the next look. None: nobody, and
+            alerts stay as they are, so that a look by hand takes no message from the job.
         dashboard_url: what links point to.
         owner: keeps the lease under this name; without one the lease ends with this look.
-        reports: attach Evidently's report to alerts that begin to fire. Takes seconds each, after delivery.
+        afresh: run the detector also where no hour has become complete since the last look.
     """
     now_ns = time.time_ns() if now_ns is None else now_ns
     who = owner or f"{_self()}-once"
@@ -101,27 +99,26 @@ def tick(
             return TickResult(state.findings(), [], [], acted=False)
         try:
             with open_reader(Store(store_root)) as reader:
-                found = look(reader, state, policy, now_ns, afresh=owner is None)
-                changes = advance(
-                    [alert for alert in state.alerts() if alert.status != "resolved"],
-                    found.findings,
-                    Path(store_root).resolve().name,
-                    now_ns,
-                )
-                with state.together():
-                    for baseline in found.baselines:
+                found = look(reader, state, policy, now_ns, afresh)
+            changes = Changes([], [])
+            if sinks is not None:
+                opened = [alert for alert in state.alerts() if alert.status != "resolved"]
+                changes = advance(opened, found.findings, Path(store_root).resolve().name, now_ns)
+            with state.together():
+                for baseline in found.baselines:
+                    if state.baseline(baseline.task) == found.before.get(baseline.task):
                         state.put_baseline(baseline)
-                    state.put_findings(found.findings)
-                    for alert in changes.alerts:
-                        state.put_alert(alert)
-                    for alert in changes.notify:
-                        for sink in sinks:
-                            state.enqueue(alert.fingerprint, sink.name, message.body(alert, dashboard_url))
+                state.put_findings(found.findings)
+                for alert in changes.alerts:
+                    state.put_alert(alert)
+                for alert in changes.notify:
+                    body = message.body(alert, dashboard_url, owner=policy.of(alert.task).owner)
+                    for sink in sinks or ():
+                        state.enqueue(alert.fingerprint, sink.name, body)
+                if state.last_tick(JUDGED) == found.judged_before_ns:
                     state.tick(JUDGED, found.judged_hour * HOUR_NS)
-                    state.tick(JOB, now_ns)
-                deliver(state, sinks, now_ns)
-                if reports:
-                    _attach_reports(reader, state, changes.notify)
+                state.tick(JOB, now_ns)
+            deliver(state, sinks or (), now_ns)
         finally:
             if owner is None:
                 state.release(who)
@@ -140,6 +137,8 @@ def run_forever(options: Options, stop: threading.Event | None = None) -> None:
     state_path = options.state or default_path(options.store)
     owner, failures = _self(), 0
     policy = policies.load(options.policy)
+    without_report: set[str] = set()
+    first = True
     while not stop.is_set():
         began = time.monotonic()
         try:
@@ -153,16 +152,20 @@ def run_forever(options: Options, stop: threading.Event | None = None) -> None:
                 sinks=sinks,
                 dashboard_url=options.dashboard_url,
                 owner=owner,
-                reports=True,
+                afresh=first,
             )
+            first = False
         except Exception:
             failures += 1
             log.exception(
                 "a look of the drift job failed (%d since its start); the next one is tried", failures
             )
+        with State(state_path) as state:
+            state.release(owner)
+        while time.monotonic() < began + options.every_s and not stop.is_set():
+            if not _attach_report(options.store, state_path, without_report):
+                break
         stop.wait(max(options.every_s - (time.monotonic() - began), 0.0))
-    with State(state_path) as state:
-        state.release(owner)
 
 
 def accept(store_root: str | Path, state_path: str | Path, task: str) -> str:
@@ -279,18 +282,27 @@ def line(finding: Finding) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _attach_reports(reader: Reader, state: State, notified: Sequence[Alert]) -> None:
-    for alert in notified:
-        finding = alert.finding
-        if alert.status != "firing" or finding.stream not in drift.WEIGHTS or finding.reference is None:
-            continue
-        try:
-            path = _write_report(reader, state, finding, finding.reference)
-        except Exception:
-            log.exception("the drift report of %r was not written; its alert goes without", alert.task)
-            continue
-        report = os.path.relpath(path.resolve(), state.path.resolve().parent)
-        state.put_alert(replace(alert, report=report))
+def _attach_report(store_root: Path, state_path: Path, failed: set[str]) -> bool:
+    """Attach Evidently's report to one firing alert that has none; False where there is none to do.
+
+    Takes seconds, so it is done between looks. ``failed``: fingerprints of alerts that go without.
+    """
+    with State(state_path) as state:
+        for alert in state.alerts(status="firing"):
+            finding = alert.finding
+            done = alert.report is not None or alert.fingerprint in failed
+            if done or finding.stream not in drift.WEIGHTS or finding.reference is None:
+                continue
+            try:
+                with open_reader(Store(store_root)) as reader:
+                    path = _write_report(reader, state, finding, finding.reference)
+                report = os.path.relpath(path.resolve(), state.path.resolve().parent)
+                state.put_alert(replace(alert, report=report))
+            except Exception:
+                failed.add(alert.fingerprint)
+                log.exception("the drift report of %r was not written; its alert goes without", alert.task)
+            return True
+    return False
 
 
 def _write_report(reader: Reader, state: State, finding: Finding, reference: Window) -> Path:

@@ -16,7 +16,7 @@ VERSION = 1
 LONGEST_LINK = 1500
 
 
-def text(alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS) -> str:
+def text(alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS, owner: str | None = None) -> str:
     """The message as plain text of at most 14 lines, which a terminal and a chat show alike.
 
     ``runbooks``: address or path of the runbooks' page. Names that came with telemetry are made harmless.
@@ -26,24 +26,27 @@ def text(alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS) -> str:
     lines += [
         f"Runbook: {runbook(alert, runbooks)}",
         f"Dashboard: {link(alert.task, dashboard_url)}",
-        f"Alert {alert.fingerprint}",
+        f"Alert {alert.fingerprint}" + (f", for {words.harmless(owner, 60)}" if owner else ""),
     ]
     return "\n".join(lines)
 
 
-def body(alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS) -> dict[str, Any]:
+def body(
+    alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS, owner: str | None = None
+) -> dict[str, Any]:
     """What a webhook gets: ``text`` and every field of ``json_line``, with links. JSON-able.
 
     Slack shows ``text`` and passes over the rest; ``mrkdwn`` and ``unfurl_*`` keep it from reading markup
     into names and from fetching what they point to.
     """
     return {
-        "text": text(alert, dashboard_url, runbooks),
+        "text": text(alert, dashboard_url, runbooks, owner),
         "mrkdwn": False,
         "unfurl_links": False,
         "unfurl_media": False,
         "version": VERSION,
         **json_line(alert),
+        "owner": owner,
         "dashboard": link(alert.task, dashboard_url),
         "runbook": runbook(alert, runbooks),
         "report": None if alert.report is None else _clean(alert.report),

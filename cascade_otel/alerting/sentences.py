@@ -141,7 +141,7 @@ def _certainty(finding: Finding) -> str:
     rare = "over 1,000 years" if years > 1000 else words.stretch(years * words.HOURS_A_YEAR)
     return (
         f"How sure: evidence is {finding.log_evidence:.1f}, a page needs {finding.log_needed:.1f}; "
-        f"without a change it gets this far once in {rare} of watching, or less often."
+        f"without a change a task gets this far once in {rare}, or less often."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,11 @@ class Look:
     findings: list[Finding]
     baselines: list[Baseline]
     """Those that changed."""
+    before: Mapping[str, Baseline]
+    """Those that were read. One that is another by now was accepted meanwhile, and holds."""
     judged_hour: int
+    judged_before_ns: int | None
+    """What ``JUDGED`` was."""
 
 
 def look(reader: Reader, state: State, policy: Policy, now_ns: int, afresh: bool) -> Look:
@@ -38,16 +42,16 @@ def look(reader: Reader, state: State, policy: Policy, now_ns: int, afresh: bool
         afresh: judge every task, also where no hour has become complete since it was last done.
     """
     now_hour = now_ns // HOUR_NS
-    last = state.findings()
+    last, before, judged_before_ns = state.findings(), state.baselines(), state.last_tick(JUDGED)
     opened = [alert for alert in state.alerts() if alert.status != "resolved"]
     changed: list[Baseline] = []
     judged_before = [finding for finding in last if finding.stream not in limits.STREAMS]
-    if afresh or not judged_before or (state.last_tick(JUDGED) or 0) < now_hour * HOUR_NS:
-        history = _history(reader, state, policy, now_hour)
+    if afresh or not judged_before or (judged_before_ns or 0) < now_hour * HOUR_NS:
+        history = _history(reader, before, policy, now_hour)
         judged: list[Finding] = []
         if history is not None:
-            references = _baselines(history, state, last, opened, now_hour)
-            changed = [one for task, one in references.items() if one != state.baseline(task)]
+            references = _baselines(history, before, last, opened, now_hour)
+            changed = [one for task, one in references.items() if one != before.get(task)]
             found = drift.judge(history, references, policy.page_budget, now_hour)
             judged = _explained(reader, found)
     else:
@@ -58,16 +62,35 @@ def look(reader: Reader, state: State, policy: Policy, now_ns: int, afresh: bool
         for finding in limits.check(reader, policy, now_ns)
         if finding.state != "quiet" or (finding.task, finding.tier) in told
     ]
-    return Look([*judged, *passed], changed, now_hour)
+    return Look(
+        [*judged, *passed, *_lifted(opened, policy, now_hour)], changed, before, now_hour, judged_before_ns
+    )
 
 
-def _history(reader: Reader, state: State, policy: Policy, now_hour: int) -> TaskHours | None:
-    """The hours that every reference and its watch lie in; None in an empty store."""
+def _lifted(opened: Sequence[Alert], policy: Policy, now_hour: int) -> list[Finding]:
+    """Quiet findings for alerts whose limit is in the policy no more: nothing else would ever end them."""
+    limited = {"escalation_limit": "escalation_limit", "cost_limit": "cost_per_day"}
+    return [
+        Finding(alert.task, alert.tier, alert.stream, "quiet", now_hour)
+        for alert in opened
+        if alert.stream in limited and getattr(policy.of(alert.task), limited[alert.stream]) is None
+    ]
+
+
+def _history(
+    reader: Reader, before: Mapping[str, Baseline], policy: Policy, now_hour: int
+) -> TaskHours | None:
+    """The hours that every reference and its watch lie in; None in an empty store.
+
+    A reference that began long ago is reached back to only if it is still watched: one that a silent task
+    keeps for good would make every look dearer.
+    """
     found = reader.span_hours()
     if found is None or found[0] >= now_hour:
         return None
     start = now_hour // 24 * 24 - baselines.LOOK_BACK_DAYS * 24
-    start = min([start, *(baseline.start_hour for baseline in state.baselines().values())])
+    watched = (one.start_hour for one in before.values() if one.end_hour > start)
+    start = min([start, *watched])
     history = reader.task_hours(max(start, found[0] // 24 * 24), now_hour)
     declared = [policy.of(task).threshold for task in history.tasks]
     cells = np.array([-1 if one is None else round(one * 1e6) // 10_000 for one in declared], np.int64)
@@ -77,7 +100,11 @@ def _history(reader: Reader, state: State, policy: Policy, now_hour: int) -> Tas
 
 
 def _baselines(
-    history: TaskHours, state: State, last: Sequence[Finding], opened: Sequence[Alert], now_hour: int
+    history: TaskHours,
+    previous: Mapping[str, Baseline],
+    last: Sequence[Finding],
+    opened: Sequence[Alert],
+    now_hour: int,
 ) -> dict[str, Baseline]:
     restless = {alert.task for alert in opened} | {
         finding.task
@@ -88,7 +115,6 @@ def _baselines(
             or finding.log_evidence > finding.log_needed / 2 > 0
         )
     }
-    previous = state.baselines()
     return {
         task: baselines.choose(task, previous.get(task), days, now_hour, task not in restless)
         for task, days in zip(history.tasks, drift.days_with_calls(history), strict=True)

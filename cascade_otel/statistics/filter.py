@@ -32,7 +32,10 @@ MOVE_HOURS = 6
 MOVE_HAZARD = 0.02
 """Chance per ``MOVE_HOURS`` hours that the day effect is another within the day."""
 HEAD_NATS = 3.0
-"""Evidence is kept at most this far above what a page needs, so that it can fall again."""
+"""Evidence is kept at most this far above what a page needs, so that it can fall again; what was cut off is
+remembered while it suffices, and told."""
+MOST_NATS = 500.0
+"""More of it is not told: it would not fit a double."""
 ENDED_ODDS = 20.0
 """A shift counts as ended when *ended* is this many times as likely as *still there*."""
 SPIKES_APART = 6
@@ -47,8 +50,8 @@ class Step:
     """What M tasks look like after one more hour."""
 
     log_evidence: Floats
-    """(M,) log odds of a shift that is still there against none, in hours watched (Shiryaev-Roberts); 0 where
-    a task is not watched yet."""
+    """(M,) log odds of a shift that is still there against none, in hours watched (Shiryaev-Roberts), with
+    what was cut off; 0 where a task is not watched yet."""
     score: Floats
     """(M,) the evidence after the persistence rule: what is compared with ``log_needed``."""
     suspect: Bools
@@ -90,6 +93,7 @@ class Filter:
         self._persistence = Persistence(self.tasks)
         self._crossed = np.zeros(self.tasks, bool)
         self._spiked = np.zeros((SPIKES_APART, size))
+        self._cut = np.zeros(size)
         self._hour: int | None = None
         self._lay_grid()
 
@@ -119,14 +123,16 @@ class Filter:
         day = weekday(np.asarray(hour // HOURS))
         logit = self._null.base[:, hour % HOURS] + self._null.week[:, day]
         spike = self._spike(calls_worth, hits_worth, logit)
-        shifted, ended, spiked = np.zeros((3, len(active)))
+        shifted, ended, spiked, cut = np.zeros((4, len(active)))
         for part in _slices(active):
             state = self._state[part]
-            shifted[part], ended[part], spiked[part] = self._update(
+            shifted[part], ended[part], spiked[part], cut[part] = self._update(
                 part, state, calls_worth[part], hits_worth[part], logit[part], spike[part]
             )
             self._state[part] = state
         self._spiked = np.vstack([self._spiked[1:], spiked])
+        enough = np.log(np.maximum(shifted, TINY)) >= self.log_needed[self._groups]
+        self._cut = np.where(active, np.where(enough, self._cut + cut, 0.0), self._cut)
         return self._judge(shifted, ended, active)
 
     def _lay_grid(self) -> None:
@@ -178,11 +184,11 @@ class Filter:
 
     def _update(
         self, part: slice | Ints, state: Grid, calls: Floats, hits: Floats, logit: Floats, spike: Floats
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> tuple[Floats, Floats, Floats, Floats]:
         """Bayes' rule for one hour, in place on ``state`` (b, S, X, Z).
 
-        Returns the odds (b,) of a standing and of an ended shift against the null, and the probability that
-        the hour was a spike.
+        Returns the odds (b,) of a standing and of an ended shift against the null, the probability that the
+        hour was a spike, and the nats of evidence that were cut off.
         """
         first = self._first_shift
         state[:, :, -1] += END_HAZARD * state[:, :, first:-1].sum(2)
@@ -209,7 +215,12 @@ class Filter:
         state *= _column(1 / null)
         # A null whose weight has underflowed could never come back.
         np.maximum(state[:, :, :first], 1e-30, out=state[:, :, :first])
-        return shifted * ceiling, ended * ceiling, spike_mass / np.maximum(by_level.sum(1), TINY)
+        return (
+            shifted * ceiling,
+            ended * ceiling,
+            spike_mass / np.maximum(by_level.sum(1), TINY),
+            -np.log(ceiling),
+        )
 
     def _spike(self, calls: Floats, hits: Floats, logit: Floats) -> Floats:
         """Log-likelihood (B,) of a spike on the scale of ``_update``, which leaves out hits x logit."""
@@ -231,11 +242,12 @@ class Filter:
         watched = np.bincount(self._groups, active, self.tasks) > 0
         task_shifted, task_ended = average(shifted), average(ended)
         evidence = np.where(watched, np.log(np.maximum(task_shifted, TINY)), 0.0)
+        whole = average(shifted * np.exp(np.minimum(self._cut, MOST_NATS)))
         score = self._persistence.advance(task_shifted, task_ended, watched)
         page = score >= self.log_needed
         self._crossed |= evidence >= self.log_needed
         return Step(
-            log_evidence=evidence,
+            log_evidence=np.where(watched, np.log(np.maximum(whole, TINY)), 0.0),
             score=score,
             suspect=(evidence >= self.log_needed) & ~page,
             page=page,

@@ -68,7 +68,7 @@ def test_a_shift_says_what_since_when_how_sure_why_and_what_to_do() -> None:
         "[FIRING] organic: small escalates 31.4 % of calls, was 20.1 % (+11.3 points)\n"
         "Since: 27 Mar 2026 20:00 UTC (90 %: between 27 Mar 2026 04:00 and 28 Mar 2026 02:00)\n"
         "How sure: evidence is 14.3, a page needs 11.8; "
-        "without a change it gets this far once in 189 years of watching, or less often.\n"
+        "without a change a task gets this far once in 189 years, or less often.\n"
         "Calls: 725 of 2,310 escalated since then, 1,970 of 9,800 in the reference.\n"
         "Likely cause: the model. Model +10.2 points (90 %: +8.8 to +11.9), "
         "inputs +0.9 points (90 %: -0.3 to +2.0), threshold 0.0.\n"

@@ -64,7 +64,7 @@ def test_every_body_is_as_the_schema_says(name: str) -> None:
 
 
 def test_the_example_is_what_is_sent() -> None:
-    assert message.body(opened(RATE, finding("confidence_shape")), URL) == EXAMPLE
+    assert message.body(opened(RATE, finding("confidence_shape")), URL, owner="catalogue team") == EXAMPLE
 
 
 def test_every_field_is_explained() -> None:

@@ -161,3 +161,18 @@ def test_hours_must_ascend_and_shapes_must_fit(make_world: Callable[..., object]
     detector.advance(MIDNIGHT, np.ones(2), np.zeros(2))
     with pytest.raises(ValueError, match="ascend"):
         detector.advance(MIDNIGHT, np.ones(2), np.zeros(2))
+
+
+def test_evidence_is_told_whole_though_it_is_kept_bounded() -> None:
+    """A larger shift has more evidence at the same hour; back at the old level both are over as soon."""
+    needed = 12.0
+    detector = Filter(simple_null(2), np.arange(2), np.ones(2, bool), needed)
+    calls, usual = np.full(2, 60.0), np.full(2, 60 * expit(-1.0))
+    for hour in range(96):
+        step = detector.advance(MIDNIGHT + hour, calls, np.array([26.0, 36.0]))
+    assert np.all(step.page)
+    assert needed + 10 < step.log_evidence[0] < step.log_evidence[1]
+    for hour in range(96, 120):
+        step = detector.advance(MIDNIGHT + hour, calls, usual)
+    assert np.all(step.ended)
+    assert np.all(step.log_evidence < needed)
