@@ -170,15 +170,22 @@ def _drift(command: argparse.ArgumentParser) -> None:
 
 def _run_drift(options: argparse.Namespace) -> int:
     from cascade_otel import job, policy
+    from cascade_otel.analysis import baselines
 
     _existing(options.store)
     state_path = _state_path(options)
     if options.evidently:
         print(job.write_report(options.store, state_path, options.evidently))
         return 0
-    result = job.tick(options.store, state_path, policy.load(options.policy))
+    result = job.tick(options.store, state_path, policy.load(options.policy), sinks=None)
     for finding in result.findings:
         print(json.dumps(asdict(finding)) if options.json else job.line(finding))
+    if not result.findings:
+        print(
+            f"{options.store}: no calls in the last {baselines.LOOK_BACK_DAYS} days, so nothing to judge; "
+            f"to see what arrived, type: cascade-otel doctor --store {options.store}",
+            file=sys.stderr,
+        )
     return 0
 
 

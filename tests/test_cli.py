@@ -31,3 +31,12 @@ def test_store_may_be_named_before_or_after_accept() -> None:
 def test_an_empty_store_is_no_error(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--store", str(tmp_path)]) == 0
     capsys.readouterr()
+
+
+def test_drift_says_so_where_there_is_nothing_to_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["drift", "--json", "--store", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no calls in the last 49 days" in told.err
