@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from cascade_otel.records import UserError
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The grammar of all commands, of which the reference is made."""
     top = argparse.ArgumentParser(prog="cascade-otel", description="Watches LLM cascades.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {version('cascade-otel')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     store = _store_options(default=True)
     _demo(commands.add_parser("demo", help="eight tasks, three of which shift, on published answers"))
@@ -93,7 +95,7 @@ def _state_path(options: argparse.Namespace) -> Path:
 
 def _demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--headless", action="store_true", help="print one JSON object per alert and exit")
-    command.add_argument("--seed", type=int, default=7, metavar="N", help="what is drawn (default: 7)")
+    command.add_argument("--seed", type=_seed, default=7, metavar="N", help="what is drawn (default: 7)")
     command.add_argument(
         "--shift", choices=["three", "none", "shape"], default="three", help="what shifts (default: three)"
     )
@@ -104,6 +106,12 @@ def _demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--port", type=int, default=4318, help="of the receiver (default: 4318)")
     command.add_argument("--dashboard-port", type=int, default=8501, help="of the dashboard (default: 8501)")
     command.set_defaults(command=_run_demo)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} arrived; wanted: a whole number from 0 on")
+    return int(text)
 
 
 def _run_demo(options: argparse.Namespace) -> int:
@@ -178,6 +186,8 @@ def _run_drift(options: argparse.Namespace) -> int:
         print(job.write_report(options.store, state_path, options.evidently))
         return 0
     result = job.tick(options.store, state_path, policy.load(options.policy), sinks=None)
+    if not result.acted:
+        print("a drift job runs on this store: these are its findings, by its policy", file=sys.stderr)
     for finding in result.findings:
         print(json.dumps(asdict(finding)) if options.json else job.line(finding))
     if not result.findings:

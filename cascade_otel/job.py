@@ -112,7 +112,9 @@ def tick(
                 for alert in changes.alerts:
                     state.put_alert(alert)
                 for alert in changes.notify:
-                    body = message.body(alert, dashboard_url, owner=policy.of(alert.task).owner)
+                    body = message.body(
+                        alert, dashboard_url, owner=policy.of(alert.task).owner, store=str(store_root)
+                    )
                     for sink in sinks or ():
                         state.enqueue(alert.fingerprint, sink.name, body)
                 if state.last_tick(JUDGED) == found.judged_before_ns:
@@ -191,8 +193,13 @@ def accept(store_root: str | Path, state_path: str | Path, task: str) -> str:
         ]
         if not shifted:
             known = sorted({finding.task for finding in state.findings()})
-            what = f"is {_worst(findings)}" if findings else "is not known"
-            wanted = "a task that drifts" if findings else f"one of: {', '.join(known[:20]) or 'none so far'}"
+            judged = [finding for finding in findings if finding.stream in drift.WEIGHTS]
+            what = (
+                f"is {_worst(judged).replace('_', ' ')}"
+                if judged
+                else "is not known, or has no full hour yet"
+            )
+            wanted = "a task that drifts" if judged else f"one of: {', '.join(known[:20]) or 'none so far'}"
             raise AcceptError(
                 f"task {task!r} {what}; wanted: {wanted}; to see them, type: "
                 f"cascade-otel drift --store {store_root}"
@@ -265,9 +272,12 @@ def line(finding: Finding) -> str:
     state = finding.state.replace("_", " ")
     if finding.state == "learning":
         state = f"learning, day {min(finding.days_learned + 1, finding.days_needed)} of {finding.days_needed}"
+    if finding.stream in limits.STREAMS:
+        state = "over its limit" if finding.state == "drifting" else "within its limit"
     parts = [f"{finding.task}: {finding.stream.replace('_', ' ')} {state}"]
     if finding.limit is not None and finding.value is not None:
-        parts.append(f"{finding.tier} {finding.value:.3g}, limit {finding.limit:.3g}")
+        unit = f" {finding.currency}" if finding.stream == "cost_limit" else ""
+        parts.append(f"{finding.tier} {finding.value:.3g}{unit}, limit {finding.limit:.3g}{unit}".lstrip())
     if finding.reference and finding.current and finding.reference.calls and finding.current.calls:
         parts.append(f"{finding.reference.rate:.1%} → {finding.current.rate:.1%} of calls escalate")
     if finding.since_hour is not None:

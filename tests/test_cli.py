@@ -40,3 +40,11 @@ def test_drift_says_so_where_there_is_nothing_to_judge(
     told = capsys.readouterr()
     assert told.out == ""
     assert "no calls in the last 49 days" in told.err
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "1.5"])
+def test_a_seed_is_a_whole_number_from_0_on(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["demo", "--headless", f"--seed={seed}"])
+    assert stopped.value.code == 2
+    assert "wanted: a whole number from 0 on" in capsys.readouterr().err

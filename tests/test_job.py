@@ -241,7 +241,10 @@ def test_an_accepted_shift_is_learned_anew(looked: Place, first_look: job.TickRe
 
 @pytest.mark.parametrize(
     ("task", "said"),
-    [("size", "'size' is quiet; wanted: a task that drifts"), ("sise", "is not known; wanted: one of: ")],
+    [
+        ("size", "'size' is quiet; wanted: a task that drifts"),
+        ("sise", "is not known, or has no full hour yet; wanted: one of: "),
+    ],
 )
 def test_nothing_can_be_accepted_where_nothing_shifted(looked: Place, task: str, said: str) -> None:
     with pytest.raises(UserError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from cascade_otel.alerting.words import PLAIN
 from cascade_otel.records import Alert, CauseName, Stream
 
@@ -78,8 +80,11 @@ _BY_STREAM: dict[Stream, tuple[str, ...]] = {
 }
 
 
-def steps(alert: Alert) -> tuple[str, ...]:
-    """One to three things to do, the first one first; none when nothing is left to do."""
+def steps(alert: Alert, store: str | None = None) -> tuple[str, ...]:
+    """One to three things to do, the first one first; none when nothing is left to do.
+
+    ``store``: folder that commands name; None where they need not.
+    """
     finding = alert.finding
     if alert.status == "resolved":
         return ()
@@ -89,6 +94,8 @@ def steps(alert: Alert) -> tuple[str, ...]:
         return _BY_STREAM[finding.stream]
     # A name that is no plain word would need quoting for the shell and could be made to run something there.
     task = alert.task if PLAIN.fullmatch(alert.task) and alert.task[0] != "-" else "TASK"
+    if store is not None:
+        task += f" --store {shlex.quote(store)}"
     return tuple(
         step.replace("TASK", task) for step in _BY_CAUSE[finding.cause.name if finding.cause else "unknown"]
     )

@@ -16,13 +16,20 @@ VERSION = 1
 LONGEST_LINK = 1500
 
 
-def text(alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS, owner: str | None = None) -> str:
+def text(
+    alert: Alert,
+    dashboard_url: str,
+    runbooks: str = RUNBOOKS,
+    owner: str | None = None,
+    store: str | None = None,
+) -> str:
     """The message as plain text of at most 14 lines, which a terminal and a chat show alike.
 
-    ``runbooks``: address or path of the runbooks' page. Names that came with telemetry are made harmless.
+    ``runbooks``: address or path of the runbooks' page. ``owner``: whose the task is. ``store``: folder that
+    commands name. Names that came with telemetry are made harmless.
     """
     lines = [sentences.headline(alert), *sentences.story(alert)]
-    lines += [f"Do: {number}) {step}" for number, step in enumerate(steps(alert), start=1)]
+    lines += [f"Do: {number}) {step}" for number, step in enumerate(steps(alert, store), start=1)]
     lines += [
         f"Runbook: {runbook(alert, runbooks)}",
         f"Dashboard: {link(alert.task, dashboard_url)}",
@@ -32,7 +39,11 @@ def text(alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS, owner: str 
 
 
 def body(
-    alert: Alert, dashboard_url: str, runbooks: str = RUNBOOKS, owner: str | None = None
+    alert: Alert,
+    dashboard_url: str,
+    runbooks: str = RUNBOOKS,
+    owner: str | None = None,
+    store: str | None = None,
 ) -> dict[str, Any]:
     """What a webhook gets: ``text`` and every field of ``json_line``, with links. JSON-able.
 
@@ -40,7 +51,7 @@ def body(
     into names and from fetching what they point to.
     """
     return {
-        "text": text(alert, dashboard_url, runbooks, owner),
+        "text": text(alert, dashboard_url, runbooks, owner, store),
         "mrkdwn": False,
         "unfurl_links": False,
         "unfurl_media": False,

@@ -284,3 +284,8 @@ def test_the_body_keeps_slack_from_reading_markup_and_fetching_links() -> None:
 
 def test_since_is_the_hour_of_the_change() -> None:
     assert opened(RATE).start_ns == (HOUR - 44) * HOUR_NS
+
+
+def test_the_command_names_the_store_it_is_about() -> None:
+    told = message.text(opened(RATE), URL, store="/var/lib/my store")
+    assert "cascade-otel drift accept organic --store '/var/lib/my store' (the task" in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +54,36 @@ def _help(parser: argparse.ArgumentParser) -> str:
     return parser.format_help()
 
 
+def python_api() -> str:
+    """Signature and docstring of everything that ``cascade_otel`` exports."""
+    import cascade_otel
+
+    return "\n\n".join(_described(name, getattr(cascade_otel, name)) for name in sorted(cascade_otel.__all__))
+
+
+def _described(name: str, thing: object) -> str:
+    signature = str(inspect.signature(thing)) if callable(thing) else ""
+    signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature.removesuffix(" -> None"))
+    text = inspect.cleandoc(thing.__doc__ or "").replace("``", "`")
+    documented = "\n".join(_fields(thing)) if inspect.isclass(thing) and name[0].isupper() else ""
+    if not name[0].isupper():
+        text = f"```text\n{_wrapped(name + signature)}\n```\n\n{text}"
+    return f"## {name}\n\n{text}" + (f"\n\n{documented}" if documented else "")
+
+
+def _fields(record: object) -> list[str]:
+    fields = dataclasses.fields(record)  # type: ignore[arg-type]  # TierCall is a dataclass
+    return [f"- `{field.name}: {field.type}`" for field in fields]
+
+
+def _wrapped(signature: str) -> str:
+    if len(signature) <= 100:
+        return signature
+    head, _, tail = signature.partition("(")
+    parts = tail.split(", ")
+    return head + "(\n    " + ",\n    ".join(parts)
+
+
 def columns_table() -> str:
     from cascade_otel.storage import schema
 
@@ -65,6 +97,7 @@ def columns_table() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"emitted": emitted_table},
     "docs/reference/wire.md": {"metrics": metrics_table, "attributes": attributes_table},
+    "docs/reference/python.md": {"python": python_api},
     "docs/reference/commands.md": {"commands": commands},
     "docs/reference/store.md": {"columns": columns_table},
 }
