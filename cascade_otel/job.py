@@ -285,7 +285,7 @@ def line(finding: Finding) -> str:
     if finding.log_needed:
         parts.append(f"evidence {max(finding.log_evidence, 0):.1f} of {finding.log_needed:.1f}")
     if finding.cause is not None:
-        parts.append(f"cause {finding.cause.name.replace('_', ' ')}: {finding.cause.note}")
+        parts.append(f"cause {finding.cause.name.replace('_', ' ')}: {finding.cause.note.rstrip('.')}")
     if finding.cost_per_day is not None:
         parts.append(f"{finding.cost_per_day:+.2f} {finding.currency} a day")
     text = "; ".join(parts)
