@@ -9,14 +9,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation._calls import hand_on_late
 from cascade_otel.instrumentation._settings import settings
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -27,6 +28,8 @@ _QUEUE_SPANS, _DELAY_MS, _METRICS_MS = 16_384, 1_000, 10_000
 _RETRY_S = 30.0  # a receiver that is started anew answers by then; the SDK gives up a batch after 10
 _EXIT_COLLECTOR_S, _EXIT_STORE_S = 2.0, 10.0  # a disk does not hang as a collector may
 _log = logging.getLogger(semconv.SCOPE)
+_handle: Handle | None = None  # the latest
+_meters: MeterProvider | None = None  # installed by us
 
 
 class Handle:
@@ -46,32 +49,35 @@ class Handle:
             os.register_at_fork(after_in_child=self._start)
 
     def flush(self, timeout_s: float = 2.0) -> bool:
-        """Exports what waits. False where that took over ``timeout_s`` seconds, or raised."""
+        """Exports what waits. False where that took over ``timeout_s`` seconds, or where something was not
+        taken (refused, folder gone) since the last flush.
+        """
         return self._within(timeout_s, self._flushes)
 
     def shutdown(self, timeout_s: float = 2.0) -> bool:
-        """Exports what waits, then no more. False where that took over ``timeout_s`` seconds, or raised."""
+        """Exports what waits, then no more. False as for ``flush``."""
         atexit.unregister(self._at_exit)
         steps, self._flushes, self._shutdowns = self._shutdowns, [], []
-        return self._within(timeout_s, steps)
+        done = self._within(timeout_s, steps)
+        self._orders.put(None)  # the thread ends
+        return done
 
     def _at_exit(self) -> None:
         self.shutdown(self._exit_s)
 
     def _start(self) -> None:
-        self._orders: SimpleQueue[tuple[list[Callable[[], object]], Future[bool]]] = SimpleQueue()
-        threading.Thread(target=self._work, name="cascade_otel", daemon=True).start()
+        self._orders: SimpleQueue[tuple[list[Callable[[], object]], Future[bool]] | None] = SimpleQueue()
+        if self._shutdowns:
+            threading.Thread(target=self._work, name="cascade_otel", daemon=True).start()
 
     def _work(self) -> None:
-        while True:
-            steps, answer = self._orders.get()
-            try:
-                results = [step() for step in steps]  # every step, also after one that failed
-                answer.set_result(False not in results)
-            except Exception as error:
-                answer.set_exception(error)
+        for steps, answer in iter(self._orders.get, None):
+            results = [_done(step) for step in steps]  # every step, also after one that failed
+            answer.set_result(all(results))
 
     def _within(self, seconds: float, steps: list[Callable[[], object]]) -> bool:
+        if not steps:
+            return True
         answer: Future[bool] = Future()
         try:
             hand_on_late()
@@ -82,6 +88,39 @@ class Handle:
         except Exception:
             _log.warning("telemetry could not be handed on; your code is unaffected", exc_info=True)
         return False
+
+
+def _done(step: Callable[[], object]) -> bool:
+    try:
+        return step() is not False
+    except BaseException:  # SystemExit too, which would end the thread, and every later flush with it
+        _log.warning("telemetry could not be handed on; your code is unaffected", exc_info=True)
+        return False
+
+
+class _Watch:
+    """Remembers whether exporters failed, since the SDK's processors and readers do not tell."""
+
+    failed = False
+
+    def on(self, exporter: Any) -> None:
+        export = exporter.export
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            result = None
+            try:
+                result = export(*args, **kwargs)
+            except BaseException:  # SystemExit too, which would end the SDK's thread
+                _log.warning("telemetry was not exported; your code is unaffected", exc_info=True)
+            self.failed |= getattr(result, "name", "") != "SUCCESS"
+            return result
+
+        exporter.export = watched
+
+    def all_taken(self) -> bool:
+        """Whether none has failed since this was last asked."""
+        failed, self.failed = self.failed, False
+        return not failed
 
 
 def configure(
@@ -100,8 +139,9 @@ def configure(
     usage or model is looked for in results.
 
     An application that has an OpenTelemetry SDK needs none of this; where one is installed already, its
-    tracer provider also gets our exporter, and its metrics are left as they are. Raises ValueError where
-    both ``store`` and ``endpoint`` are given.
+    tracer provider also gets our exporter, and its metrics are left as they are. Called again, it shuts
+    down what it had wired before and takes its place. Raises ValueError where both ``store`` and
+    ``endpoint`` are given.
     """
     if store is not None and endpoint is not None:
         raise ValueError(
@@ -116,17 +156,10 @@ def configure(
         return _wired(SegmentExporter(os.fspath(store)), None, resource, _EXIT_STORE_S)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    base = _base(endpoint)
-    spans = OTLPSpanExporter(None if base is None else f"{base}/v1/traces", timeout=_timeout())
-    metrics = OTLPMetricExporter(None if base is None else f"{base}/v1/metrics")
-    return _wired(
-        spans,
-        PeriodicExportingMetricReader(metrics, export_interval_millis=_METRICS_MS),
-        resource,
-        _EXIT_COLLECTOR_S,
-    )
+    spans = OTLPSpanExporter(_url(endpoint, "traces"), timeout=_timeout())
+    metrics = OTLPMetricExporter(_url(endpoint, "metrics"))
+    return _wired(spans, metrics, resource, _EXIT_COLLECTOR_S)
 
 
 def _timeout() -> float | None:
@@ -135,12 +168,12 @@ def _timeout() -> float | None:
     return None if any(os.environ.get(name) for name in said) else _RETRY_S
 
 
-def _base(endpoint: str | None) -> str | None:
-    """Where to send; None leaves it to the exporters, which read the standard variables themselves."""
-    if endpoint is not None:
-        return endpoint.rstrip("/")
-    said = any(os.environ.get(name) for name in (ENDPOINT_VARIABLE, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
-    return None if said else DEFAULT_ENDPOINT
+def _url(endpoint: str | None, signal: str) -> str | None:
+    """Where to send; None leaves it to the exporter, which reads the standard variables itself."""
+    names = (ENDPOINT_VARIABLE, f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    if endpoint is None and any(os.environ.get(name) for name in names):
+        return None
+    return f"{(endpoint or DEFAULT_ENDPOINT).rstrip('/')}/v1/{signal}"
 
 
 def _resource(service_name: str | None) -> Resource:
@@ -149,22 +182,47 @@ def _resource(service_name: str | None) -> Resource:
     return Resource.create({} if service_name is None else {semconv.SERVICE_NAME: service_name})
 
 
-def _wired(exporter: SpanExporter, reader: MetricReader | None, resource: Resource, exit_s: float) -> Handle:
-    from opentelemetry import metrics
-    from opentelemetry.sdk.metrics import MeterProvider
+def _wired(spans: SpanExporter, metrics: MetricExporter | None, resource: Resource, exit_s: float) -> Handle:
+    global _handle
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    processor = BatchSpanProcessor(exporter, max_queue_size=_QUEUE_SPANS, schedule_delay_millis=_DELAY_MS)
+    if _handle is not None and _handle._shutdowns:
+        _log.warning(
+            "configure was called again: what it had wired before is shut down, this takes its place; "
+            "the service's name stays the first one"
+        )
+        _handle._at_exit()
+    watch = _Watch()
+    watch.on(spans)
+    processor = BatchSpanProcessor(spans, max_queue_size=_QUEUE_SPANS, schedule_delay_millis=_DELAY_MS)
     _tracer_provider(resource).add_span_processor(processor)
     flushes: list[Callable[[], object]] = [processor.force_flush]
     shutdowns: list[Callable[[], object]] = [processor.shutdown]
-    if reader is not None and not isinstance(metrics.get_meter_provider(), MeterProvider):
-        # without its own handler at exit, which waits for half a minute on a collector that hangs
-        meters = MeterProvider([reader], resource, shutdown_on_exit=False)
-        metrics.set_meter_provider(meters)
-        flushes.append(meters.force_flush)
-        shutdowns.append(meters.shutdown)
-    return Handle(flushes, shutdowns, exit_s)
+    meters = None if metrics is None else _meter_provider(resource)
+    if metrics is not None and meters is not None:
+        watch.on(metrics)
+        reader = PeriodicExportingMetricReader(metrics, export_interval_millis=_METRICS_MS)
+        meters.add_metric_reader(reader)
+        flushes.append(reader.force_flush)
+        shutdowns.append(reader.shutdown)
+    _handle = Handle([*flushes, watch.all_taken], [*shutdowns, watch.all_taken], exit_s)
+    return _handle
+
+
+def _meter_provider(resource: Resource) -> MeterProvider | None:
+    """Ours, which outlives its readers, since instruments stay with it; None where the host has one."""
+    global _meters
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    installed = metrics.get_meter_provider()
+    if isinstance(installed, MeterProvider):
+        return installed if installed is _meters else None
+    # without its own handler at exit, which waits for half a minute on a collector that hangs
+    _meters = MeterProvider(resource=resource, shutdown_on_exit=False)
+    metrics.set_meter_provider(_meters)
+    return _meters
 
 
 def _tracer_provider(resource: Resource) -> TracerProvider:

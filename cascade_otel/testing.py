@@ -48,7 +48,7 @@ class RecordedCascade:
     name: str
     task: str
     outcome: str
-    escalated: bool
+    escalated: bool | None
     final_tier: str | None
     cost: float | None
     version: str | None
@@ -119,17 +119,17 @@ class Recorded:
 
 
 @contextmanager
-def record(
-    tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
-) -> Iterator[Recorded]:
+def record(tracer_provider: TracerProvider | None = None) -> Iterator[Recorded]:
     """Collects what is recorded within the block.
 
     Without a ``tracer_provider`` the global one is listened to; where there is none yet, one is installed
     (for good, since OpenTelemetry knows no way back). With one, our spans go there within the block.
+    Metrics are always those of the global meter provider, which likewise is installed where there is none:
+    instruments stay with the provider that they first met.
     """
     wake()
     spans_from = tracer_provider or _global_tracer_provider()
-    metrics_from = meter_provider or _global_meter_provider()
+    metrics_from = _global_meter_provider()
     reader = InMemoryMetricReader(_DELTA)
     metrics_from.add_metric_reader(reader)
     hand_on_late()
@@ -193,7 +193,8 @@ def _global_meter_provider() -> MeterProvider:
     provider = metrics.get_meter_provider()
     if not isinstance(provider, MeterProvider):
         raise TypeError(
-            f"the global meter provider is a {type(provider).__name__}, not the SDK's: pass one of your own"
+            f"the global meter provider is a {type(provider).__name__}, not the SDK's: "
+            "metrics can be read only from the SDK's"
         )
     return provider
 
@@ -240,7 +241,7 @@ def _cascade(span: ReadableSpan, spans: list[ReadableSpan]) -> RecordedCascade:
         name=str(said(semconv.CASCADE_NAME)),
         task=str(said(semconv.CASCADE_TASK)),
         outcome=str(said(semconv.OUTCOME)),
-        escalated=bool(said(semconv.ESCALATED)),
+        escalated=said(semconv.ESCALATED),
         final_tier=said(semconv.FINAL_TIER_NAME),
         cost=said(semconv.TOTAL_COST),
         version=said(semconv.CASCADE_VERSION),

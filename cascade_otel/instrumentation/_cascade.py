@@ -49,7 +49,7 @@ class Cascade(Site[OpenCascade]):
         if self.segment is not None or self.input_size is not None:
             call.described = described(
                 self.checked(_values.name, self.ask(self.segment, args, kwargs)),
-                self.checked(_values.count, self.ask(self.input_size, args, kwargs)),
+                self.checked(_values.size, self.ask(self.input_size, args, kwargs)),
             )
             attributes = {**attributes, **call.described}
         call.start(call.labels.span_name, SpanKind.INTERNAL, attributes)

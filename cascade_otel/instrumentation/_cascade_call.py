@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.context import Context
 
 from cascade_otel import semconv
-from cascade_otel.instrumentation import _calls
+from cascade_otel.instrumentation import _calls, _values
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation._calls import NO_RESULT, OpenCall
 from cascade_otel.instrumentation._counters import Attributes
@@ -80,23 +80,21 @@ class OpenCascade(OpenCall):
         self.end(
             cascade_attributes(
                 outcome=self.outcome,
-                escalated=any_escalated,
+                escalated=any_escalated or (False if returned else None),
                 tiers=len(self.visits.by_tier),
                 final=final.tier if returned and final is not None else None,
-                cost=self.cost,
+                cost=self.site.checked(_values.cost, self.cost),
             )
         )
 
 
 def cascade_attributes(
-    *, outcome: str, escalated: bool, tiers: int, final: str | None, cost: float | None
+    *, outcome: str, escalated: bool | None, tiers: int, final: str | None, cost: float | None
 ) -> Attributes:
     """What a cascade's span says at its end. None is left out."""
-    attributes: Attributes = {
-        semconv.OUTCOME: outcome,
-        semconv.ESCALATED: escalated,
-        semconv.TIER_COUNT: tiers,
-    }
+    attributes: Attributes = {semconv.OUTCOME: outcome, semconv.TIER_COUNT: tiers}
+    if escalated is not None:
+        attributes[semconv.ESCALATED] = escalated
     if final is not None:
         attributes[semconv.FINAL_TIER_NAME] = final
     if cost is not None:

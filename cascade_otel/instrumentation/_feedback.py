@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation import _values
+from cascade_otel.instrumentation._calls import silent
 from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._guard import Guard
 
@@ -30,12 +31,14 @@ def feedback(
     own, linked to the call's trace; whichever of the two arrives first, the store joins them by trace id
     and tier. Never raises: a label that cannot be used is counted as dropped and logged once.
     """
+    if silent(get_current()):
+        return
     with Guard("value", "feedback"):
         attributes: Attributes = {
             semconv.TIER_NAME: _values.name(tier),
             semconv.FEEDBACK_CORRECT: _values.truth(correct),
             semconv.FEEDBACK_SOURCE: _values.name(source),
-            semconv.FEEDBACK_WEIGHT: _values.amount(weight),
+            semconv.FEEDBACK_WEIGHT: _values.weight(weight),
         }
         if cascade is not None:
             attributes[semconv.CASCADE_NAME] = _values.name(cascade)

@@ -7,17 +7,24 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, format_trace_id, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    INVALID_TRACE_ID,
+    Span,
+    SpanKind,
+    format_trace_id,
+    set_span_in_context,
+)
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation import _values
-from cascade_otel.instrumentation._calls import SECOND, end_span
+from cascade_otel.instrumentation._calls import SECOND, end_span, silent
 from cascade_otel.instrumentation._cascade import described
 from cascade_otel.instrumentation._cascade_call import cascade_attributes
 from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._guard import Guard
-from cascade_otel.instrumentation._series import Kind, Series, cascade_labels
+from cascade_otel.instrumentation._series import Kind, Labels, Series, cascade_labels
 from cascade_otel.instrumentation._tier_call import one_reason, tier_attributes
 from cascade_otel.instrumentation._visits import Visit, Visits, reason_for
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from cascade_otel.records import TierCall
 
 T = TypeVar("T")
+NO_TRACE = format_trace_id(INVALID_TRACE_ID)
 
 
 def record_call(
@@ -44,27 +52,39 @@ def record_call(
     call ends now. A tier's ``escalated`` of None is decided: True where a later tier follows, unless its
     confidence reached its threshold. Several calls of one tier are one visit: the last stands for it. No
     metrics are recorded, since a counter cannot be back-dated. Gives the trace id (32 hexadecimal digits),
-    which ``feedback`` wants; never raises.
+    which ``feedback`` wants, all 0 where nothing is recorded; never raises.
     """
     root: Span = INVALID_SPAN
+    if silent(get_current()):
+        return NO_TRACE
     with Guard("value", "record_call"):
-        labels = cascade_labels(_values.name(cascade), _values.name(task), purpose, version)
-        about = described(_known(_values.name, segment), _known(_values.count, input_size))
-        common: Attributes = {**labels.spans, **about}
+        # all that may be wrong with what is told is found before the first span starts
+        labels = cascade_labels(
+            _values.name(cascade),
+            _values.name(task),
+            _known(_values.name, purpose),
+            _known(_values.name, version),
+        )
+        about = described(_known(_values.name, segment), _known(_values.size, input_size))
         told = _decided(tiers)
-        lengths = [round(_values.amount(call.duration_s) * SECOND) for call in tiers]
-        start = time_ns() - sum(lengths) if start_ns is None else start_ns
-        root = _start(labels.span_name, SpanKind.INTERNAL, common, start, get_current())
+        lengths = [round(_values.duration(call.duration_s) * SECOND) for call in tiers]
+        whole = _values.whole(sum(lengths), _values.LARGEST_TIME)
+        at = _values.whole(time_ns() - whole if start_ns is None else start_ns, _values.LARGEST_TIME)
+        errors = [_known(_values.name, call.error) for call in tiers]
+        all_series = [_series(call, labels) for call in tiers]
+        root = _start(labels.span_name, SpanKind.INTERNAL, {**labels.spans, **about}, at, get_current())
         inside = set_span_in_context(root)
-        at = start
-        for call, length, attributes in zip(tiers, lengths, told.tiers, strict=True):
-            kind = Kind(_values.name(call.kind), provider=_known(_values.name, call.provider))
-            series = Series(kind, _values.name(call.tier), call.model, labels)
+        for series, length, attributes, error in zip(all_series, lengths, told.tiers, errors, strict=True):
             span = _start(series.span_name, series.span_kind, {**series.at_start, **about}, at, inside)
             at += length
-            end_span(span, attributes, _known(_values.name, call.error), at)
+            end_span(span, attributes, error, at)
         end_span(root, told.cascade, told.error, at)
     return format_trace_id(root.get_span_context().trace_id)
+
+
+def _series(call: TierCall, labels: Labels) -> Series:
+    kind = Kind(_values.name(call.kind), provider=_known(_values.name, call.provider))
+    return Series(kind, _values.name(call.tier), _known(_values.name, call.model), labels)
 
 
 class _Told(NamedTuple):
@@ -91,19 +111,20 @@ def _decided(tiers: Sequence[TierCall]) -> _Told:
     ]
     costs = [float(each[semconv.COST_AMOUNT]) for each in said if semconv.COST_AMOUNT in each]
     error = _known(_values.name, tiers[-1].error) if tiers and not stood else None
+    any_escalated = any(semconv.ESCALATION_REASON in each for each in said)
     cascade = cascade_attributes(
         outcome="accepted" if stood or not tiers else "error" if error else "exhausted",
-        escalated=any(semconv.ESCALATION_REASON in each for each in said),
+        escalated=any_escalated or (None if error else False),
         tiers=len(visits.by_tier),
         final=stood[0] if stood else None,
-        cost=sum(costs) if costs else None,
+        cost=_values.cost(sum(costs)) if costs else None,
     )
     return _Told(said, cascade, error)
 
 
 def _tier(call: TierCall, visit: Visit[int], stands: bool) -> Attributes:
     confidence = _known(_values.probability, call.confidence)
-    threshold = _known(_values.finite, call.threshold)
+    threshold = _known(_values.threshold, call.threshold)
     below = confidence is None or threshold is None or confidence < threshold
     escalated: bool | None = None
     outcome, reason = "repeated", None
@@ -122,9 +143,9 @@ def _tier(call: TierCall, visit: Visit[int], stands: bool) -> Attributes:
         confidence=confidence,
         confidence_source="record",
         threshold=threshold,
-        cost=_known(_values.amount, call.cost),
-        sent=_known(_values.count, call.input_tokens),
-        received=_known(_values.count, call.output_tokens),
+        cost=_known(_values.cost, call.cost),
+        sent=_known(_values.tokens, call.input_tokens),
+        received=_known(_values.tokens, call.output_tokens),
         response_model=_known(_values.name, call.response_model),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanKind
@@ -38,6 +39,7 @@ class Labels:
 NO_CASCADE = Labels({}, {})
 
 
+@functools.lru_cache(MOST_PREPARED)  # tiers key what they prepare by this very object
 def cascade_labels(cascade: str, task: str | None, purpose: str | None, version: str | None) -> Labels:
     """The labels of one task of a cascade. Without a task, the cascade's name is its task."""
     spans: Attributes = {}

@@ -33,6 +33,7 @@ class Site(Generic[C]):
         )
         # ``with`` blocks of this object that are open, in whatever tasks and threads.
         self.blocks: list[OpenCall] = []
+        self.silent_blocks: list[OpenCall] = []  # those that began where nothing is to be recorded
 
     def __call__(self, function: F) -> F:
         if isinstance(function, (classmethod, staticmethod)):
@@ -44,7 +45,9 @@ class Site(Generic[C]):
     def __enter__(self) -> C:
         context = get_current()
         if silent(context):
-            return self.call(self, context)
+            unheard = self.call(self, context)
+            self.silent_blocks.append(unheard)
+            return unheard
         call = self.opened(context, (), {})
         call.__enter__()
         self.blocks.append(call)
@@ -54,6 +57,8 @@ class Site(Generic[C]):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> Literal[False]:
         call = current()
+        if self.silent_blocks and self.left_silently(call):
+            return False
         if call is not None and call in self.blocks:
             call.__exit__(kind, error, tb)
         elif self.blocks:  # a generator's block that ends in another task or thread than it began in
@@ -62,6 +67,20 @@ class Site(Generic[C]):
             return False
         self.blocks.remove(call)
         call.finish(error, NO_RESULT)
+        return False
+
+    def left_silently(self, inside: OpenCall | None) -> bool:
+        """Whether the block that ends here began silently: such a block left the context as it was."""
+        here, unheard = get_current(), tuple(self.silent_blocks)
+        found = [call for call in unheard if call.context is here]
+        if not found and inside not in self.blocks:
+            found = list(unheard)  # it ends in another task or thread: better no call's end than another's
+        for call in found:
+            try:
+                self.silent_blocks.remove(call)
+            except ValueError:  # another thread was faster
+                continue
+            return True
         return False
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenCall:

@@ -54,7 +54,8 @@ class tier(Site[OpenTier]):
         self.confidence = _values.attribute(confidence) if isinstance(confidence, str) else confidence
         self.cost = _values.attribute(cost) if isinstance(cost, str) else cost
         self.usage = _values.attribute(usage) if isinstance(usage, str) else usage
-        self.kind, self.index = Kind(kind, operation, provider, instrumented), index
+        self.kind = Kind(kind, operation, provider, instrumented)
+        self.index = self.checked(_values.index, index)
         self.prepared: dict[tuple[Any, ...], tuple[Series, Tally]] = {}
 
     def prepare(self, call: OpenTier, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

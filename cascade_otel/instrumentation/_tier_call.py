@@ -55,10 +55,10 @@ class OpenTier(OpenCall):
         if visit is not None and visit.stands is self:
             self.heed(visit)
         confidence = site.checked(_values.probability, self.confidence)
-        threshold = site.checked(_values.finite, self.threshold)
-        cost = site.checked(_values.amount, self.cost)
-        sent = site.checked(_values.count, self.input_tokens)
-        received = site.checked(_values.count, self.output_tokens)
+        threshold = site.checked(_values.threshold, self.threshold)
+        cost = site.checked(_values.cost, self.cost)
+        sent = site.checked(_values.tokens, self.input_tokens)
+        received = site.checked(_values.tokens, self.output_tokens)
         if confidence is not None and threshold is not None:
             if visit is None:
                 self.escalated = confidence < threshold

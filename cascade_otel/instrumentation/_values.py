@@ -11,6 +11,10 @@ from cascade_otel.instrumentation._guard import warn_once
 
 LONGEST_NAME = 200
 MOST_ON_METRICS, MOST_ON_SPANS = 1_000, 10_000
+# what the receiver takes: for one value beyond, the whole span would be put aside
+MOST_TOKENS, LARGEST_SIZE, LAST_INDEX = 2**31 - 1, 2**62, 32_766
+MOST_USD = LARGEST_WEIGHT = LARGEST_THRESHOLD = 1e6
+LONGEST_DURATION, LARGEST_TIME = 1e9, 2**62  # seconds, nanoseconds
 OTHER = "other"
 
 
@@ -32,21 +36,60 @@ def probability(value: Any) -> float:
     return number
 
 
-def amount(value: Any) -> float:
-    """A float that is not negative: counters only grow."""
-    if type(value) is float and 0.0 <= value < math.inf:
-        return value
+def threshold(value: Any) -> float:
+    """A float in [-1e6, 1e6]: some compare a margin or a logit."""
     number = finite(value)
-    if number < 0:
-        raise ValueError(f"{number:g} arrived where a cost of at least 0 is wanted")
+    if abs(number) > LARGEST_THRESHOLD:
+        raise ValueError(f"{number} arrived where a threshold between -1e6 and 1e6 is wanted")
     return number
 
 
-def count(value: Any) -> int:
-    """An integer in [0, 2**63): OTLP drops larger ones without a word."""
-    if type(value) is int and 0 <= value < 2**63:
+def cost(value: Any) -> float:
+    """US dollars, a float in [0, 1e6]: counters only grow."""
+    return amount(value, MOST_USD)
+
+
+def weight(value: Any) -> float:
+    """How many calls a label stands for, a float in [0, 1e6]."""
+    return amount(value, LARGEST_WEIGHT)
+
+
+def duration(value: Any) -> float:
+    """Seconds, a float in [0, 1e9]."""
+    return amount(value, LONGEST_DURATION)
+
+
+def amount(value: Any, most: float) -> float:
+    """A float in [0, most]."""
+    if type(value) is float and 0.0 <= value <= most:
         return value
-    return min(max(int(_real(value)), 0), 2**63 - 1)
+    number = finite(value)
+    if not 0.0 <= number <= most:
+        raise ValueError(f"{number} arrived where at least 0 and at most {most:g} is wanted")
+    return number
+
+
+def tokens(value: Any) -> int:
+    """An integer in [0, 2**31)."""
+    return whole(value, MOST_TOKENS)
+
+
+def size(value: Any) -> int:
+    """An integer in [0, 2**62]."""
+    return whole(value, LARGEST_SIZE)
+
+
+def index(value: Any) -> int:
+    """A tier's place in the order, an integer in [0, 32766]."""
+    return whole(value, LAST_INDEX)
+
+
+def whole(value: Any, most: int) -> int:
+    """An integer in [0, most]."""
+    number = value if type(value) is int else int(_real(value))
+    if not 0 <= number <= most:
+        raise ValueError(f"{number} arrived where at least 0 and at most {most:,} is wanted")
+    return number
 
 
 def truth(value: Any) -> bool:

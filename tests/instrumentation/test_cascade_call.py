@@ -146,6 +146,31 @@ def test_a_cascade_that_fails_leaves_its_open_visit_undecided(seen: Recorded, ho
         open_stream.close()
     assert outcomes(seen) == {"small": [outcome]}
     assert (seen.cascades[0].outcome, seen.tiers[0].escalated) == (outcome, None)
+    assert seen.cascades[0].escalated is None
+
+
+def test_a_cascade_that_escalated_and_then_failed_did_escalate(seen: Recorded) -> None:
+    small, large = two_tiers(Answer(0.5), KeyError())
+
+    @cascade
+    def c() -> None:
+        small()
+        large()
+
+    with pytest.raises(KeyError):
+        c()
+    (whole,) = seen.cascades
+    assert (whole.outcome, whole.escalated, seen.tiers[1].escalated) == ("error", True, None)
+
+
+def test_a_cascade_made_anew_for_each_call_prepares_its_tiers_once(seen: Recorded) -> None:
+    """``with cascade("extract", task=...)`` per request: what is prepared is the task's, not the object's."""
+    small = tier("small")
+    for number in range(20):
+        with cascade("anew", task=f"task {number % 2}", purpose="audit", version="v1"), small:
+            pass
+    assert len(small.prepared) == 2
+    assert len(seen.spans) == 40
 
 
 def test_a_cascade_that_returns_though_no_answer_stood_is_exhausted(seen: Recorded) -> None:

@@ -8,15 +8,18 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from cascade_otel import annotate, cascade, feedback, record_call, scorer, semconv, tier
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.records import TierCall
+from cascade_otel.storage.decode import decode
 from cascade_otel.testing import Recorded
 from tests.instrumentation.shaped import SHAPES, drive, expected, shaped
 from tests.instrumentation.toys import total
@@ -239,6 +242,7 @@ def test_a_logging_handler_that_raises_does_not_reach_the_host(seen: Recorded, l
         (True, 0.125),
         (0.5, -1),
         (0.5, "1"),
+        (0.5, 1.000001e6),
     ],
 )
 def test_an_impossible_number_is_left_out_alone_and_counted(
@@ -259,16 +263,57 @@ def test_an_impossible_number_is_left_out_alone_and_counted(
 
 def test_numbers_of_numpys_kind_become_plain_ones(seen: Recorded) -> None:
     """The SDK would export a numpy scalar as text."""
-    numpy = pytest.importorskip("numpy")
 
-    @tier("x", confidence=lambda _: numpy.float32(0.5), usage=lambda _: (numpy.int64(3), 2**70))
+    @tier("x", confidence=lambda _: numpy.float32(0.5), usage=lambda _: (numpy.int64(3), 4))
     def f() -> int:
         return 1
 
     f()
     (only,) = seen.tiers
-    assert (only.confidence, only.input_tokens, only.output_tokens) == (0.5, 3, 2**63 - 1)
+    assert (only.confidence, only.input_tokens, only.output_tokens) == (0.5, 3, 4)
     assert [type(each) for each in (only.confidence, only.input_tokens)] == [float, int]
+
+
+def test_what_the_receiver_would_not_take_is_left_out_and_the_span_is_taken(
+    seen: Recorded, lenient: None
+) -> None:
+    """For one value beyond its range a whole span would be put aside there."""
+
+    def calls_with(more: int) -> None:
+        @tier("x", usage=lambda _: (2**31 - 1 + more, 2**31 - 1 + more), threshold=-(10**6) - more)
+        def x() -> int:
+            return 1
+
+        with cascade("c", input_size=2**62 + more):
+            x()
+            with tier("y") as y, tier("z") as z:
+                y.threshold, y.cost, z.cost = 10**6 + more, 5e5 + more, 5e5
+
+    calls_with(0)
+    calls_with(1)
+    decoded = decode([encode_spans(seen.spans).SerializeToString()])
+    assert (decoded.put_aside, len(seen.spans)) == ([], 8)
+    most, over = seen.cascades
+    assert [(each.input_size, each.cost) for each in (most, over)] == [(2**62, 1e6), (None, None)]
+    first = most.tiers[0]
+    assert (first.input_tokens, first.output_tokens, first.threshold) == (2**31 - 1, 2**31 - 1, -1e6)
+    assert [(each.input_tokens, each.threshold) for each in over.tiers[:2]] == [(None, None)] * 2
+    assert total(seen, semconv.DROPPED) == 6, "size, two of tokens, two thresholds, the total cost"
+
+
+@pytest.mark.parametrize("index", ["0", -1, 32_767, 2**70, object()])
+def test_an_impossible_index_costs_no_span(seen: Recorded, lenient: None, index: Any) -> None:
+    first, second = tier("first", index=index), tier("second")
+    with cascade("c"):
+        with first:
+            pass
+        with second:
+            pass
+    assert [(each.tier, each.index, each.escalated) for each in seen.tiers] == [
+        ("first", 0, True),
+        ("second", 1, False),
+    ]
+    assert total(seen, semconv.DROPPED) == 1
 
 
 @pytest.mark.parametrize("text", ["lone \ud800", "x" * 10_000_000, "a\nb\x00", ""])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from opentelemetry import context
 
 from cascade_otel import TierCall, cascade, feedback, record_call, semconv, tier
 from cascade_otel.testing import Recorded, RecordedTier
 
+NO_TRACE = "0" * 32
 START = 1_700_000_000_000_000_000
 ASKED = {"model": "m1", "provider": "openai", "threshold": 0.8}
 
@@ -70,6 +74,8 @@ def test_samples_and_failures_in_a_past_call(seen: Recorded) -> None:
         ("b", "error", None),
     ]
     assert (whole.outcome, whole.final_tier, whole.purpose) == ("error", None, "canary")
+    record_call("failed", [TierCall("a", error="ValueError")])
+    assert [each.escalated for each in seen.cascades] == [True, None]
 
 
 def test_a_past_call_has_the_attributes_of_a_decorated_one(seen: Recorded) -> None:
@@ -109,10 +115,53 @@ def test_a_past_call_has_the_attributes_of_a_decorated_one(seen: Recorded) -> No
     ] == [(s.name, s.kind, {k: v for k, v in (s.attributes or {}).items() if k not in differs}) for s in past]
 
 
-def test_a_past_call_that_cannot_be_is_counted_and_not_raised(seen: Recorded, lenient: None) -> None:
-    assert record_call("t", [TierCall("a", confidence=7.0)]) == "0" * 32
+WRONG: Any = object()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"confidence": 7.0},
+        {"threshold": 2e6},
+        {"cost": 2e6},
+        {"input_tokens": 2**31},
+        {"duration_s": 1e10},
+        {"model": WRONG},
+        {"kind": WRONG},
+        {"provider": WRONG},
+        {"error": WRONG},
+    ],
+)
+def test_a_past_call_that_cannot_be_is_counted_and_not_raised(
+    seen: Recorded, lenient: None, bad: dict[str, Any]
+) -> None:
+    """Nothing of it is recorded, also where it is only its last tier call that cannot be."""
+    assert record_call("t", [TierCall("a"), TierCall("b", **bad)]) == NO_TRACE
     assert not seen.spans
     assert seen.metric(semconv.DROPPED) == {frozenset({(semconv.DROP_REASON, "value")}): 1}
+
+
+@pytest.mark.parametrize("start_ns", [-1, 2**63, "now", float("nan")])
+def test_a_time_that_cannot_be_encoded_is_counted(seen: Recorded, lenient: None, start_ns: Any) -> None:
+    """In the SDK's encoder it would cost the whole batch."""
+    assert record_call("t", [TierCall("a")], start_ns=start_ns) == NO_TRACE
+    assert not seen.spans
+    assert seen.metric(semconv.DROPPED) == {frozenset({(semconv.DROP_REASON, "value")}): 1}
+
+
+def test_a_weight_that_the_receiver_would_not_take_is_counted(seen: Recorded, lenient: None) -> None:
+    feedback("1" * 32, "a", True, weight=1e6)
+    feedback("1" * 32, "a", True, weight=1.000001e6)
+    assert len(seen.spans) == 1
+    assert seen.metric(semconv.DROPPED) == {frozenset({(semconv.DROP_REASON, "value")}): 1}
+
+
+def test_suppressed_instrumentation_suppresses_these_too(seen: Recorded) -> None:
+    token = context.attach(context.set_value("suppress_instrumentation", True))
+    assert record_call("t", [TierCall("a")]) == NO_TRACE
+    feedback("1" * 32, "a", True)
+    context.detach(token)
+    assert not seen.spans
 
 
 def test_feedback_is_a_span_linked_to_the_call(seen: Recorded) -> None:

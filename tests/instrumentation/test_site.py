@@ -9,6 +9,7 @@ import inspect
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -116,6 +117,58 @@ def test_a_with_block_that_ends_in_another_thread_is_ended_once(seen: Recorded) 
     thread.join()
     assert outcomes(seen) == {"x": ["accepted"]}
     context.attach(before)  # the block's own context stays behind here, as with any span around a yield
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    token = context.attach(context.set_value("suppress_instrumentation", True))
+    yield
+    context.detach(token)
+
+
+def test_a_block_entered_silently_ends_nobody_elses_call(seen: Recorded) -> None:
+    """One object in two threads, in one of which instrumentation is suppressed; and one inside the other."""
+    block = tier("x")
+    entered, left = threading.Event(), threading.Event()
+
+    def unheard() -> None:
+        with suppressed():
+            entered.wait(10)
+            with block:
+                pass
+            left.set()
+
+    thread = threading.Thread(target=unheard)
+    thread.start()
+    with block as call:
+        entered.set()
+        assert left.wait(10)
+        assert not call.nanoseconds, "still open"
+        with suppressed(), block:
+            pass
+        assert not call.nanoseconds, "still open"
+    thread.join()
+    assert outcomes(seen) == {"x": ["accepted"]}
+    assert not block.blocks
+    assert not block.silent_blocks
+
+
+def test_a_silent_block_that_ends_in_another_thread_is_forgotten(seen: Recorded) -> None:
+    block = tier("x")
+
+    def stream() -> Iterator[int]:
+        with block:
+            yield 1
+
+    for _ in range(3):
+        running = stream()
+        with suppressed():
+            next(running)
+        thread = threading.Thread(target=lambda: list(running))  # noqa: B023 (it ends within its round)
+        thread.start()
+        thread.join()
+    assert not block.silent_blocks
+    assert not seen.spans
 
 
 def test_a_with_block_raises_unchanged(seen: Recorded) -> None:

@@ -11,7 +11,6 @@ import opentelemetry.sdk.trace as sdk_trace
 import pandas as pd
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -157,7 +156,7 @@ def test_decorated_functions_over_otlp_store_the_same_rows(tmp_path: Path, monke
             clock.now = int(start_ns)
             await extracts[question.task](question)
 
-    with testing.record(tracers, MeterProvider(shutdown_on_exit=False)) as recorded:
+    with testing.record(tracers) as recorded:
         asyncio.run(ask_one_by_one())
     with receiving(tmp_path / "live") as endpoint:
         exporter = OTLPSpanExporter(f"{endpoint}/v1/traces")
