@@ -95,6 +95,8 @@ class tier(Site[OpenTier]):
     def read(self, call: OpenTier, result: Any) -> None:
         """Takes from the result what the code has not set itself."""
         if result is NO_RESULT:
+            if call.cost is None and not callable(self.cost):
+                call.cost = self.cost
             return
         if result is None:
             call.empty = True

@@ -16,7 +16,7 @@ import pytest
 from opentelemetry import context
 
 from cascade_otel import cascade, tier
-from cascade_otel.testing import Recorded
+from cascade_otel.testing import Recorded, record
 from tests.instrumentation.toys import outcomes
 
 
@@ -199,3 +199,11 @@ def test_calls_leave_nothing_for_the_garbage_collector(seen: Recorded) -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_block_records_the_constant_cost_of_its_tier_unless_it_says_another() -> None:
+    with record() as recorded:
+        for said in (None, 0.5):
+            with tier("priced", cost=0.25) as call:
+                call.cost = said
+    assert [each.cost for each in recorded.tiers] == [0.25, 0.5]
