@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cascade_otel.records import DAY_NS, UserError
+from cascade_otel.storage import schema
 from cascade_otel.storage.calls import two_tier_rows
 from cascade_otel.storage.segments import Store
 
@@ -38,6 +39,18 @@ NAME = "replay"
 CALLS_AT_ONCE = 100_000
 """Calls whose rows are held in memory at a time."""
 AGAIN = "then type the command again"
+LONGEST_DAYS = 3650.0
+MOST_USD, MOST_TOKENS, MOST_MS, MOST_CHARS = 1e6, 2e9, 1e9, 1e15
+"""Of one call. More is a mistake in the log, and would not fit into sums."""
+EARLIEST, FAR_S = pd.Timestamp(0, tz="UTC"), 9e9
+"""Seconds after 1970 that fit into nanoseconds of 64 bits."""
+KNOWN = pa.schema(
+    [
+        schema.SCHEMA.field(name)
+        for name in ("span_id", "trace_lo", "kind", "start_ns", "task", "tier", "model", "threshold")
+    ]
+)
+"""What is read of the rows that a store has already."""
 _TRUE, _FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 
 
@@ -58,7 +71,7 @@ class Replayed:
     def __str__(self) -> str:
         rate = f"{self.escalated} of {self.calls} calls escalate ({self.escalated / self.calls:.1%})"
         if not self.rows_added:
-            return f"{rate}; nothing added: {self.store} has these rows already, with the τ of the first time"
+            return f"{rate}; nothing added: {self.store} has these rows already"
         present = f", {self.rows_present} were there" if self.rows_present else ""
         return f"{rate}; {self.rows_added} rows added to {self.store}{present}"
 
@@ -78,10 +91,13 @@ def replay(
     A call escalates if its confidence is < ``threshold`` or missing. The strong outcome of an accepted
     call, where the log has it, is kept with purpose ``audit``. A row's time is its ``timestamp``; rows
     without one are spread evenly, each task's over the last ``over_days``. Ids follow from the file's
-    content and the row's number, and rows that the store has already are left out, so a second replay adds
-    nothing. Raises ReplayError, and then has written nothing.
+    content and the row's number, and rows that the store has already are left out: a second replay adds
+    nothing, unless the first was cut off and it completes it. Raises ReplayError, also where the store has
+    these tasks of the file with another threshold or pair, and then has written nothing.
     """
     _check_options(threshold, over_days)
+    if store.exists() and not store.is_dir():
+        raise ReplayError(f"--store {store} is a file; wanted: a folder; type another --store DIR")
     log = _read(Path(file))
     missing = [name for name in NEEDED if name not in log]
     if missing:
@@ -93,8 +109,11 @@ def replay(
     calls = _calls(
         chosen, _file_hash(Path(file)), threshold, over_days, time.time_ns() if now_ns is None else now_ns
     )
-    target = Store(store)
-    present = _present(target, int(calls["trace_hi"].iloc[0]))
+    is_new = not store.exists()
+    known = KNOWN.empty_table() if is_new else _known(Store(store), int(calls["trace_hi"].iloc[0]))
+    _check_known(known, calls, {"--threshold": threshold, "--cheap": cheap, "--strong": strong}, store)
+    calls = _at_known_times(calls, known)
+    present = known["span_id"].combine_chunks()
     rows = 0
 
     def new_rows() -> Iterator[pa.Table]:
@@ -106,7 +125,15 @@ def replay(
             if new.num_rows:
                 yield new
 
-    added = target.publish(new_rows())
+    target = Store(store)
+    try:
+        added = target.publish(new_rows())
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                target.tmp.rmdir()
+                target.root.rmdir()
+        raise
     return Replayed(
         calls=len(calls),
         escalated=int(calls["escalated"].sum()),
@@ -131,8 +158,11 @@ def conditions(text: str) -> dict[str, str]:
 def _check_options(threshold: float, over_days: float) -> None:
     if not 0 <= threshold <= 1:
         raise ReplayError(f"--threshold {threshold} arrived; wanted: a number from 0 to 1; type e.g. 0.9")
-    if not (over_days > 0 and math.isfinite(over_days)):
-        raise ReplayError(f"--over {over_days} arrived; wanted: days, more than 0; type e.g. --over 14")
+    if not 0 < over_days <= LONGEST_DAYS:
+        raise ReplayError(
+            f"--over {over_days:g} arrived; wanted: days, more than 0 and at most {LONGEST_DAYS:g}; "
+            "type e.g. --over 14"
+        )
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -141,10 +171,13 @@ def _read(file: Path) -> pd.DataFrame:
         raise ReplayError(f"{file} is no file; {wanted}")
     with open(file, "rb") as opened:
         start = opened.read(4)
+    nested: list[str] = []
     try:
         if start == b"PAR1":
             # Rows count as they lie in the file, whatever index pandas once saved with them.
-            log: pd.DataFrame = pq.read_table(file).to_pandas(ignore_metadata=True)
+            table = pq.read_table(file)
+            nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
+            log: pd.DataFrame = table.to_pandas(ignore_metadata=True)
         else:
             log = pd.read_csv(file, float_precision="round_trip", low_memory=False)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -152,6 +185,9 @@ def _read(file: Path) -> pd.DataFrame:
         raise ReplayError(f"{file} ({file.stat().st_size} bytes) is no table: {reason}; {wanted}") from error
     if not isinstance(log.index, pd.RangeIndex):
         raise ReplayError(f"{file} has rows with more fields than its header; {wanted} that names them all")
+    for name in nested:
+        if name in (*NEEDED, *OPTIONAL):
+            raise ReplayError(f"{name} of {file} holds several values a row; wanted: one; change it, {AGAIN}")
     if log.empty:
         raise ReplayError(f"{file} has no rows; {wanted} that has some")
     return log
@@ -187,10 +223,9 @@ def _calls(
     log: pd.DataFrame, file_hash: bytes, threshold: float, over_days: float, now_ns: int
 ) -> pd.DataFrame:
     confidence = _numbers(log, "cheap_confidence", 0.0, 1.0)
-    if log["task"].isna().any():
-        raise ReplayError(
-            f"{_where_is(log['task'].isna())} has no task; wanted: a name; fill it in, then type it again"
-        )
+    nameless = log["task"].isna() | (log["task"].astype(str).str.strip() == "")
+    if nameless.any():
+        raise ReplayError(f"{_where_is(nameless)} has no task; wanted: a name; fill it in, {AGAIN}")
     row = log.index.to_numpy(np.uint64)
     strong_known = np.zeros(len(log), bool)
     columns: dict[str, Any] = {
@@ -211,12 +246,12 @@ def _calls(
         "feedback_source": NAME,
     }
     if "input_chars" in log:
-        columns["input_size"] = _numbers(log, "input_chars", 0.0)
+        columns["input_size"] = _numbers(log, "input_chars", 0.0, MOST_CHARS)
     for tier in TIERS:
-        columns[f"{tier}_duration_ns"] = np.rint(_numbers(log, f"{tier}_latency_ms", 0.0) * 1e6)
-        columns[f"{tier}_cost_nano"] = np.rint(_numbers(log, f"{tier}_cost_usd", 0.0) * 1e9)
-        columns[f"{tier}_input_tokens"] = np.rint(_numbers(log, f"{tier}_tokens_in", 0.0))
-        columns[f"{tier}_output_tokens"] = np.rint(_numbers(log, f"{tier}_tokens_out", 0.0))
+        columns[f"{tier}_duration_ns"] = np.rint(_numbers(log, f"{tier}_latency_ms", 0.0, MOST_MS) * 1e6)
+        columns[f"{tier}_cost_nano"] = np.rint(_numbers(log, f"{tier}_cost_usd", 0.0, MOST_USD) * 1e9)
+        columns[f"{tier}_input_tokens"] = np.rint(_numbers(log, f"{tier}_tokens_in", 0.0, MOST_TOKENS))
+        columns[f"{tier}_output_tokens"] = np.rint(_numbers(log, f"{tier}_tokens_out", 0.0, MOST_TOKENS))
         columns[f"{tier}_correct"] = _truths(log, f"{tier}_correct")
     for what in ("correct", "cost_nano", "duration_ns"):
         strong_known |= pd.notna(columns[f"strong_{what}"])
@@ -233,34 +268,43 @@ def _times(log: pd.DataFrame, over_days: float, now_ns: int) -> NDArray[np.int64
     if "timestamp" not in log:
         return spread
     given = log["timestamp"]
-    if pd.api.types.is_numeric_dtype(given):
-        given = pd.to_numeric(given) * 1e9
-    times = pd.to_datetime(given, utc=True, errors="coerce", format=None if _is_number(given) else "ISO8601")
-    wrong = times.isna() & given.notna()
+    known = given.notna().to_numpy()
+    times = _nanoseconds(given)
+    wrong = pd.Series(known & ~((times >= 0) & (times <= now_ns + DAY_NS)), log.index)
     if wrong.any():
         raise ReplayError(
-            f"timestamp of {_where_is(wrong)} is {log['timestamp'][wrong].iloc[0]!r}; wanted: a time like "
-            f"2026-05-31T12:00:00Z, or seconds since 1970; change it, {AGAIN}"
+            f"timestamp of {_where_is(wrong)} is {str(given[wrong].iloc[0])!r}; wanted: a time from 1970 to "
+            f"tomorrow, like 2026-05-31T12:00:00Z or as seconds since 1970; change it, {AGAIN}"
         )
-    known = times.notna().to_numpy()
-    return np.where(known, times.dt.as_unit("ns").astype("int64").to_numpy(), spread)
+    return np.where(known, times, spread)
 
 
-def _is_number(values: pd.Series[Any]) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(values))
+def _nanoseconds(given: pd.Series[Any]) -> NDArray[np.int64]:
+    """Times, or seconds, as nanoseconds since 1970; -1 for what is neither and what is far from now."""
+    if pd.api.types.is_bool_dtype(given) or pd.api.types.is_timedelta64_dtype(given):
+        return np.full(len(given), -1)
+    if pd.api.types.is_numeric_dtype(given):
+        seconds = given.to_numpy(float, na_value=np.nan)
+        near = (seconds >= 0) & (seconds < FAR_S)
+        return np.where(near, np.rint(np.where(near, seconds, 0) * 1e9), -1).astype(np.int64)
+    try:
+        times = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601")
+    except (TypeError, ValueError):  # of a type that is no time at all
+        return np.full(len(given), -1)
+    times = times.where((times >= EARLIEST) & (times < EARLIEST + pd.Timedelta(seconds=FAR_S)))
+    return np.where(times.notna(), times.dt.as_unit("ns").astype("int64"), -1)
 
 
-def _numbers(log: pd.DataFrame, name: str, low: float, high: float = math.inf) -> NDArray[np.float64]:
+def _numbers(log: pd.DataFrame, name: str, low: float, high: float) -> NDArray[np.float64]:
     """A column as floats within bounds, nan where it is missing; all nan where there is no such column."""
     if name not in log:
         return np.full(len(log), np.nan)
     numbers = pd.to_numeric(log[name], errors="coerce")
     wrong = (numbers.isna() & log[name].notna()) | (numbers < low) | (numbers > high) | np.isinf(numbers)
     if wrong.any():
-        upper = f"from {low:g} to {high:g}" if math.isfinite(high) else f"not below {low:g}"
         raise ReplayError(
-            f"{name} of {_where_is(wrong)} is {log[name][wrong].iloc[0]}; wanted: a number {upper}, or "
-            f"nothing; change it, {AGAIN}"
+            f"{name} of {_where_is(wrong)} is {log[name][wrong].iloc[0]}; wanted: a number from {low:g} to "
+            f"{high:g}, or nothing; change it, {AGAIN}"
         )
     return numbers.to_numpy(float, na_value=np.nan)
 
@@ -284,18 +328,50 @@ def _file_hash(file: Path) -> bytes:
         return hashlib.file_digest(opened, "sha256").digest()
 
 
-def _present(store: Store, trace_hi: int) -> pa.Array:
-    """Span ids that the store has of the file whose traces begin so."""
+def _known(store: Store, trace_hi: int) -> pa.Table:
+    """Rows that the store has of the file whose traces begin so, in ``KNOWN``."""
 
-    def query(merged: list[str], small: list[str]) -> pa.Array:
+    def query(merged: list[str], small: list[str]) -> pa.Table:
         if not merged + small:
-            return pa.array([], pa.int64())
-        rows = ds.dataset(merged + small, format="parquet").to_table(
-            columns=["span_id"], filter=ds.field("trace_hi") == trace_hi
+            return KNOWN.empty_table()
+        return ds.dataset(merged + small, schema=schema.SCHEMA, format="parquet").to_table(
+            columns=KNOWN.names, filter=ds.field("trace_hi") == trace_hi
         )
-        return rows["span_id"].combine_chunks()
 
-    return store.read(query)
+    try:
+        return store.read(query)
+    except pa.ArrowException as error:
+        raise ReplayError(
+            f"--store {store.root} cannot be read ({str(error).splitlines()[0]}); wanted: whole files; "
+            f"type cascade-otel doctor --store {store.root}"
+        ) from error
+
+
+def _check_known(
+    known: pa.Table, calls: pd.DataFrame, wanted: Mapping[str, float | str], store: Path
+) -> None:
+    """Raises ReplayError where the store has tasks of these calls as another threshold or pair made them."""
+    rows = known.filter(pc.equal(known["kind"], schema.TIER)).to_pandas()
+    rows = rows[rows["task"].isin(calls["task"].unique())]
+    cheap, strong = (rows[rows["tier"] == tier] for tier in TIERS)
+    there = {"--threshold": cheap["threshold"], "--cheap": cheap["model"], "--strong": strong["model"]}
+    for option, found in there.items():
+        others = [value for value in found.dropna().unique() if value != wanted[option]]
+        if others:
+            raise ReplayError(
+                f"{option} {wanted[option]} arrived, and {store} has tasks of this file with {option} "
+                f"{others[0]}; wanted: one threshold and pair for a task; type another --store DIR"
+            )
+
+
+def _at_known_times(calls: pd.DataFrame, known: pa.Table) -> pd.DataFrame:
+    """The calls, those of which the store has a part at the time it has them."""
+    rows = known.filter(pc.equal(known["kind"], schema.CASCADE)).to_pandas().drop_duplicates("trace_lo")
+    if rows.empty:
+        return calls
+    place = pd.Index(rows["trace_lo"]).get_indexer(pd.Index(calls["trace_lo"]))
+    there = rows["start_ns"].to_numpy(np.int64)[place]
+    return calls.assign(start_ns=np.where(place >= 0, there, calls["start_ns"]))
 
 
 def _where_is(wrong: pd.Series[bool]) -> str:

@@ -75,7 +75,8 @@ PURPOSES = ("production", "audit", "canary")
 TIER_KINDS = ("model", "multimodal", "human", "rule")
 REASONS = ("low_confidence", "missing_confidence", "error", "timeout", "policy")
 OUTCOMES = ("accepted", "escalated", "repeated", "exhausted", "error", "cancelled", "abandoned", "outlived")
-COST_SOURCES = ("user", "genai-prices", "litellm")
+COST_SOURCES = (("user",), ("genai-prices", "litellm"))
+"""Those that are recorded, and those that are reserved."""
 
 ATTRIBUTES = (
     Attribute(CASCADE_NAME, "string", "both spans, metrics", "the cascade, by default its function's name"),
@@ -86,10 +87,10 @@ ATTRIBUTES = (
     Attribute(CASCADE_VERSION, "string", "both spans", "your own configuration or prompt version"),
     Attribute(INPUT_SEGMENT, "string", "both spans", "opt-in kind of input (language, source), never text"),
     Attribute(INPUT_SIZE, "int", "both spans", "opt-in size of the input, in your own unit"),
-    Attribute(CANARY_ID, "string", "both spans", "which stored prompt was replayed, never its text"),
+    Attribute(CANARY_ID, "string", "both spans", "reserved: which stored prompt was asked again"),
     Attribute(ESCALATED, "boolean", "both spans", "a later tier was called after this one had answered"),
     Attribute(OUTCOME, "string", "both spans, metrics", ", ".join(OUTCOMES)),
-    Attribute(TIER_NAME, "string", "tier span, metrics", "the tier"),
+    Attribute(TIER_NAME, "string", "tier span, feedback span, metrics", "the tier"),
     Attribute(TIER_INDEX, "int", "tier span", "declared, or the order of first call"),
     Attribute(TIER_KIND, "string", "tier span", ", ".join(TIER_KINDS)),
     Attribute(CONFIDENCE_SCORE, "double", "tier span", "0 to 1; a histogram on metrics"),
@@ -97,11 +98,19 @@ ATTRIBUTES = (
     Attribute(THRESHOLD, "double", "tier span", "τ at the moment of the decision"),
     Attribute(ESCALATION_REASON, "string", "tier span, escalation counter", ", ".join(REASONS)),
     Attribute(
-        TIER_AGREED, "boolean", "tier span", "this answer against the stronger one, where both are known"
+        TIER_AGREED,
+        "boolean",
+        "tier span",
+        "reserved: this answer against the stronger one, where both are known",
     ),
     Attribute(COST_AMOUNT, "double", "tier span", "cost of the call"),
     Attribute(COST_CURRENCY, "string", "tier span", "USD unless said otherwise"),
-    Attribute(COST_SOURCE, "string", "tier span", ", ".join(COST_SOURCES)),
+    Attribute(
+        COST_SOURCE,
+        "string",
+        "tier span",
+        "; reserved: ".join(map(", ".join, COST_SOURCES)),
+    ),
     Attribute(TIME_TO_FIRST_CHUNK, "double", "tier span", "seconds to a stream's first chunk"),
     Attribute(TOTAL_COST, "double", "cascade span", "cost of all tier calls"),
     Attribute(TIER_COUNT, "int", "cascade span", "tiers visited"),
@@ -109,13 +118,17 @@ ATTRIBUTES = (
     Attribute(FEEDBACK_CORRECT, "boolean", "feedback span", "a label given later, linked to its call"),
     Attribute(FEEDBACK_SOURCE, "string", "feedback span", "who says so"),
     Attribute(FEEDBACK_WEIGHT, "double", "feedback span", "how many calls the label stands for"),
-    Attribute(OPERATION_NAME, "string", "tier span", "chat and the like"),
-    Attribute(PROVIDER_NAME, "string", "tier span", "openai and the like"),
-    Attribute(REQUEST_MODEL, "string", "tier span", "the model asked for"),
+    Attribute(
+        OPERATION_NAME, "string", "tier span, tier durations, token usage", "a model's: chat and the like"
+    ),
+    Attribute(PROVIDER_NAME, "string", "tier span, tier durations, token usage", "openai and the like"),
+    Attribute(REQUEST_MODEL, "string", "tier span, tier durations, token usage, cost", "the model asked for"),
     Attribute(RESPONSE_MODEL, "string", "tier span", "the model that answered"),
     Attribute(INPUT_TOKENS, "int", "tier span", "tokens sent"),
     Attribute(OUTPUT_TOKENS, "int", "tier span", "tokens received"),
-    Attribute(ERROR_TYPE, "string", "tier span, durations", "an exception's type, never its text"),
+    Attribute(TOKEN_TYPE, "string", "token counter, token usage", "input or output"),
+    Attribute(ERROR_TYPE, "string", "both spans, durations", "an exception's type, never its text"),
+    Attribute(DROP_REASON, "string", "dropped counter", "why, in one word"),
 )
 
 OPERATION_DURATION = "gen_ai.client.operation.duration"

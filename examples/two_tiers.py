@@ -33,7 +33,7 @@ def toy_model(model: str, product: str, attribute: str, sureness: float) -> Answ
     return Answer(f"{product} is {attribute}", confidence, f"{model}-2025-08-07", tokens)
 
 
-@tier("small", model="gpt-5-nano", threshold=0.8, confidence=lambda answer: answer.confidence)
+@tier("small", model="gpt-5-nano", cost=0.0001, threshold=0.8, confidence=lambda answer: answer.confidence)
 def small(product: str, attribute: str) -> Answer:
     return toy_model("gpt-5-nano", product, attribute, ATTRIBUTES[attribute])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parents[1]
 POOLS = answers.load()
 NOW_HOUR = 497_110
 SEEDS = range(100)
+TORTURE = bool(os.environ.get("CASCADE_OTEL_TORTURE"))
+LOOKS = range(1, 6) if TORTURE else range(1, 2)
+"""Seeds whose thirty days are written and looked at, of each shift but three."""
 
 
 def draw(seed: int, shift: plan.ShiftName = "three") -> plan.Plan:
@@ -195,26 +199,30 @@ def alerts(
         return {alert.task: json_line(alert) for alert in state.alerts(status="firing")}
 
 
-def test_without_a_shift_nobody_is_paged(tmp_path: Path):
-    assert alerts(tmp_path / "store", 1, "none") == {}
+@pytest.mark.parametrize("seed", LOOKS)
+def test_without_a_shift_nobody_is_paged(tmp_path: Path, seed: int):
+    assert alerts(tmp_path / "store", seed, "none") == {}
 
 
-def test_a_shifted_shape_is_one_alert_of_that_stream(tmp_path: Path):
-    found = alerts(tmp_path / "store", 1, "shape")
-    assert set(found) == {TASKS[draw(1, "shape").shifts[0].task].name}
+@pytest.mark.parametrize("seed", LOOKS)
+def test_a_shifted_shape_is_one_alert_of_that_stream(tmp_path: Path, seed: int):
+    found = alerts(tmp_path / "store", seed, "shape")
+    assert set(found) == {TASKS[draw(seed, "shape").shifts[0].task].name}
     assert [alert["stream"] for alert in found.values()] == ["confidence_shape"]
 
 
-def test_where_no_model_is_recorded_a_weaker_one_is_told_as_model_or_inputs(tmp_path: Path):
-    found = alerts(tmp_path / "store", 7, "three", hide_models=True)
-    expected = {TASKS[shift.task].name: shift.kind for shift in draw(7).shifts}
+@pytest.mark.parametrize("seed", range(7, 12) if TORTURE else [7])
+def test_where_no_model_is_recorded_a_weaker_one_is_told_as_model_or_inputs(tmp_path: Path, seed: int):
+    found = alerts(tmp_path / "store", seed, "three", hide_models=True)
+    expected = {TASKS[shift.task].name: shift.kind for shift in draw(seed).shifts}
     assert {task: alert["cause"] for task, alert in found.items()} == {
         task: "model_or_inputs" if kind == "model" else kind for task, kind in expected.items()
     }
 
 
-def test_the_headless_demo_prints_three_alerts_with_their_causes_and_nothing_else(tmp_path: Path):
-    command = [sys.executable, "-m", "cascade_otel.cli", "demo", "--headless", "--seed", "7"]
+@pytest.mark.parametrize("seed", range(7, 17) if TORTURE else [7])
+def test_the_headless_demo_prints_three_alerts_with_their_causes_and_nothing_else(tmp_path: Path, seed: int):
+    command = [sys.executable, "-m", "cascade_otel.cli", "demo", "--headless", "--seed", str(seed)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*command, "--store", str(tmp_path / "store")],
@@ -225,13 +233,26 @@ def test_the_headless_demo_prints_three_alerts_with_their_causes_and_nothing_els
     )
     assert done.returncode == 0, done.stderr
     found = {line["task"]: line for line in map(json.loads, done.stdout.splitlines())}
-    expected = {TASKS[shift.task].name: shift.kind for shift in draw(7).shifts}
+    expected = {TASKS[shift.task].name: shift.kind for shift in draw(seed).shifts}
     assert {task: line["cause"] for task, line in found.items()} == expected
     wanted = {"task", "cause", "from", "to", "since", "log_evidence", "cost_per_day", "currency"}
     assert all(wanted <= set(line) for line in found.values())
     assert "live hour run through" in done.stderr
     with pytest.raises(UserError, match="is not empty"):
         run(7, "three", True, False, tmp_path / "store", 0, 0)
+
+
+def test_a_negative_seed_and_a_taken_port_are_told_before_anything_is_written(tmp_path: Path):
+    with pytest.raises(UserError, match="--seed -1 arrived; wanted"):
+        run(-1, "three", True, False, tmp_path / "store", 0, 0)
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as probe:
+        port, free = taken.getsockname()[1], probe.getsockname()[1]
+        probe.close()
+        with pytest.raises(UserError, match=f":{port} cannot be listened on .* try --port {port + 1}"):
+            run(7, "three", False, False, tmp_path / "store", port, free)
+        with pytest.raises(UserError, match=f":{port} cannot be listened on .* try --dashboard-port"):
+            run(7, "three", False, False, tmp_path / "store", free, port)
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_budget_is_one_false_page_a_year_here_and_in_serve():

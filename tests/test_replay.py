@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from cascade_otel.analysis import value
 from cascade_otel.records import DAY_NS
 from cascade_otel.replay import ReplayError, conditions, replay
-from cascade_otel.statistics import calibration, deferral
-from cascade_otel.storage import schema
+from cascade_otel.storage import schema, segments
 from cascade_otel.storage.rollup import open_reader
 from cascade_otel.storage.segments import Store
 
@@ -101,6 +104,42 @@ def test_a_replay_that_was_cut_off_is_completed(tmp_path: Path):
     assert again.rows_added + again.rows_present == whole.rows_added == len(stored(tmp_path / "store"))
 
 
+def test_a_cut_off_call_is_completed_at_its_own_time(tmp_path: Path):
+    """What is missing of a call that the store has belongs to that call, also if it is added days later."""
+    file, root = saved(log(400), tmp_path), tmp_path / "store"
+    replay(file, root, **PAIR, now_ns=NOW)
+    whole = stored(root)
+    last = sorted(root.glob("day=*/*.parquet"))[-1]
+    kept = pq.read_table(last)
+    pq.write_table(kept.filter(pc.not_equal(kept["kind"], schema.LABEL)), last)
+    assert replay(file, root, **PAIR, now_ns=NOW + 3 * DAY_NS).rows_added > 0
+    order = ["start_ns", "span_id"]
+    pd.testing.assert_frame_equal(
+        stored(root).sort_values(order, ignore_index=True), whole.sort_values(order, ignore_index=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"threshold": 0.4}, "--threshold 0.4 arrived, and .* has tasks of this file with --threshold 0.8"),
+        ({"cheap": "c"}, "--cheap c arrived, and .* has tasks of this file with --cheap a"),
+        ({"strong": "d"}, "--strong d arrived, and .* has tasks of this file with --strong b"),
+    ],
+)
+def test_another_threshold_or_pair_goes_to_another_store(tmp_path: Path, changed, said: str):
+    """A call has one truth in a store, and a task of a log one cascade."""
+    others = [log().assign(cheap_model="c"), log().assign(strong_model="d")]
+    file, root = saved(pd.concat([log(), *others]), tmp_path), tmp_path / "store"
+    replay(file, root, **PAIR, now_ns=NOW)
+    before = stored(root)
+    with pytest.raises(ReplayError, match=said) as error:
+        replay(file, root, **(PAIR | changed), now_ns=NOW)
+    assert "type another --store DIR" in str(error.value)
+    pd.testing.assert_frame_equal(stored(root), before)
+    assert replay(file, tmp_path / "other", **(PAIR | changed), now_ns=NOW).rows_added > 0
+
+
 def test_rows_of_another_selection_of_the_same_file_are_added(tmp_path: Path):
     table = log().assign(split=lambda rows: np.where(rows.index < 20, "train", "test"))
     file = saved(table, tmp_path)
@@ -145,10 +184,21 @@ def test_a_log_that_knows_only_confidences_is_enough(tmp_path: Path):
         (lambda rows: rows.drop(columns="cheap_confidence"), "rename cheap_confidence"),
         (lambda rows: rows.assign(cheap_confidence=7), "cheap_confidence of row 1 is 7"),
         (lambda rows: rows.assign(cheap_confidence="high"), "cheap_confidence of row 1 is high"),
-        (lambda rows: rows.assign(strong_cost_usd=-1), "not below 0"),
+        (lambda rows: rows.assign(strong_cost_usd=-1), "a number from 0 to 1e\\+06"),
         (lambda rows: rows.assign(cheap_correct="perhaps"), "true or false"),
-        (lambda rows: rows.assign(timestamp="yesterday"), "timestamp of row 1"),
+        (lambda rows: rows.assign(cheap_cost_usd=1e12), "cheap_cost_usd of row 1 is 1000000000000"),
+        (lambda rows: rows.assign(strong_latency_ms=1e15), "strong_latency_ms of row 1 is 1000000000000000"),
+        (lambda rows: rows.assign(cheap_tokens_out=3e9), "a number from 0 to 2e\\+09"),
+        (lambda rows: rows.assign(input_chars=1e16), "a number from 0 to 1e\\+15"),
+        (lambda rows: rows.assign(timestamp="yesterday"), "timestamp of row 1 is 'yesterday'"),
+        (lambda rows: rows.assign(timestamp="1900-01-01T00:00:00Z"), "a time from 1970 to tomorrow"),
+        (lambda rows: rows.assign(timestamp="9999-01-01T00:00:00Z"), "a time from 1970 to tomorrow"),
+        (lambda rows: rows.assign(timestamp=1_780_228_800_000), "timestamp of row 1 is '1780228800000'"),
+        (lambda rows: rows.assign(timestamp=NOW // 10**9 + 2 * 86_400), "a time from 1970 to tomorrow"),
+        (lambda rows: rows.assign(timestamp=-1), "timestamp of row 1 is '-1'"),
+        (lambda rows: rows.assign(timestamp=True), "timestamp of row 1 is 'True'"),
         (lambda rows: rows.assign(task=None), "row 1 has no task"),
+        (lambda rows: rows.assign(task=" "), "row 1 has no task"),
         (lambda rows: rows.iloc[:0], "no rows"),
         (lambda rows: rows.assign(cheap_model="c"), "--cheap a arrived"),
         (lambda rows: rows.assign(strong_model="c"), "type one of c"),
@@ -161,6 +211,53 @@ def test_a_bad_file_is_told_in_one_line_and_nothing_is_written(tmp_path: Path, c
     assert "\n" not in str(error.value)
     assert "wanted" in str(error.value)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("task", [["shoes"]] * 40, "task of .* holds several values a row"),
+        ("timestamp", [pd.Timedelta(days=3)] * 40, "timestamp of row 1 is '3 days"),
+        ("timestamp", np.array(["9999-01-01"] * 40, "datetime64[us]"), "a time from 1970 to tomorrow"),
+        ("timestamp", np.array(["1900-01-01"] * 40, "datetime64[us]"), "a time from 1970 to tomorrow"),
+    ],
+)
+def test_types_that_only_parquet_has_are_told_too(tmp_path: Path, column: str, values, said: str):
+    file = saved(log().assign(**{column: values}), tmp_path, "log.parquet")
+    with pytest.raises(ReplayError, match=said):
+        replay(file, tmp_path / "store", **PAIR, now_ns=NOW)
+    assert not (tmp_path / "store").exists()
+
+
+def test_two_columns_of_one_name_are_told(tmp_path: Path):
+    table = pa.Table.from_pandas(log())
+    pq.write_table(table.append_column("task", table["task"]), tmp_path / "log.parquet")
+    with pytest.raises(ReplayError, match=r"Multiple matches .* wanted"):
+        replay(tmp_path / "log.parquet", tmp_path / "store", **PAIR, now_ns=NOW)
+
+
+def test_a_replay_that_fails_leaves_no_new_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = saved(log(), tmp_path)
+    monkeypatch.setattr(segments, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        replay(file, tmp_path / "store", **PAIR, now_ns=NOW)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1"])
+def test_a_store_that_is_a_file_or_broken_is_told_in_one_line(tmp_path: Path, content: bytes):
+    file, store = saved(log(), tmp_path), tmp_path / "store"
+    if content:
+        (store / "day=20000").mkdir(parents=True)
+        (store / "day=20000" / "s-torn.parquet").write_bytes(content)
+    else:
+        store.touch()
+    with pytest.raises(ReplayError, match="cannot be read" if content else "is a file") as error:
+        replay(file, store, **PAIR, now_ns=NOW)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +277,9 @@ def test_a_missing_file_and_impossible_options_are_told(tmp_path: Path):
     file = saved(log(), tmp_path)
     with pytest.raises(ReplayError, match="--threshold 7 arrived"):
         replay(file, tmp_path / "store", cheap="a", strong="b", threshold=7)
-    with pytest.raises(ReplayError, match="--over 0 arrived"):
-        replay(file, tmp_path / "store", **PAIR, over_days=0)
+    for over_days in (0, -1, 100_000, 1e9, float("nan"), float("inf")):
+        with pytest.raises(ReplayError, match=f"--over {over_days:g} arrived".replace("+", r"\+")):
+            replay(file, tmp_path / "store", **PAIR, over_days=over_days)
     with pytest.raises(ReplayError, match="type one of test"):
         replay(file, tmp_path / "store", **PAIR, where={"split": "train"})
     with pytest.raises(ReplayError, match="a column of"):
@@ -243,12 +341,8 @@ def test_rates_of_a_published_cascade_equal_the_files(published: tuple[pd.DataFr
 def test_figures_of_a_published_cascade_are_reproduced(published: tuple[pd.DataFrame, pd.Series, Path]):
     _, figures, root = published
     with open_reader(Store(root, create=False)) as reader:
-        first, last = reader.span_hours() or (0, 0)
-        labels = reader.labels(first, last + 1)
-    cheap = labels[labels["tier"] == "cheap"].set_index(["trace_hi", "trace_lo"])
-    strong = labels[labels["tier"] == "strong"].set_index(["trace_hi", "trace_lo"]).loc[cheap.index]
-    confidence, right = cheap["confidence"].to_numpy(float), cheap["correct"].to_numpy(bool)
-    assert calibration.ece(confidence, right) == pytest.approx(figures["ece10"], abs=1e-4)
-    assert calibration.auroc(confidence, right) == pytest.approx(figures["auroc"], abs=1e-4)
-    found = deferral.audc(confidence, right, strong["correct"].to_numpy(bool))
-    assert found == pytest.approx(figures["audc"], abs=1e-4)
+        pooled = value.summarise(reader)[-1]
+    assert pooled.task is None
+    names = {"auroc": "auroc", "ece": "ece10", "audc": "audc", "audc_normalised": "audc_norm"}
+    for ours, theirs in names.items():
+        assert getattr(pooled, ours) == pytest.approx(figures[theirs], abs=1e-4), ours

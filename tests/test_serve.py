@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
 import queue
 import re
@@ -125,14 +127,102 @@ def test_its_parts_leave_when_it_is_killed(tmp_path):
         served.end()
 
 
-def test_a_port_in_use_ends_it_with_one_line(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        served = Served(tmp_path / "store", taken.getsockname()[1], free_ports(1)[0])
+class Fine(http.server.BaseHTTPRequestHandler):
+    """Answers everything well."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Silence."""
+
+
+@contextlib.contextmanager
+def somebody_elses():
+    """The port of a server that answers every GET with 200."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fine) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("option", ["--port", "--dashboard-port"])
+def test_a_port_in_use_is_told_before_anything_starts(tmp_path, option):
+    """Also if what listens there answers as well as ours would."""
+    with somebody_elses() as taken:
+        assert answers(f"http://127.0.0.1:{taken}/healthz")
+        ports = (taken, *free_ports(1)) if option == "--port" else (*free_ports(1), taken)
+        served = Served(tmp_path / "store", *ports)
         code = served.process.wait(60)
         errors = served.end()
-    assert code == 2
-    assert "cannot be listened on (Address already in use); wanted: a free port" in errors
-    assert "Traceback" not in errors
+    assert (code, errors.count("\n")) == (2, 1)
+    assert f"127.0.0.1:{taken} cannot be listened on (Address already in use); wanted: a free port" in errors
+    assert f"try {option} {taken + 1}" in errors
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("part", ["receiver", "dashboard"])
+def test_a_part_alone_says_so_too(tmp_path, part):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match="wanted: a free port"):
+            serve.run_one(serve.Options(tmp_path / "store", port=port, dashboard_port=port), part)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"port": 99_999}, "--port 99999 arrived; wanted: a number from 1 to 65535"),
+        ({"port": 0}, "--port 0 arrived"),
+        ({"dashboard_port": -1}, "--dashboard-port -1 arrived"),
+        ({"dashboard_port": 65_536}, "--dashboard-port 65536 arrived"),
+        ({"dashboard_port": None}, "are both [0-9]+; wanted: two ports"),
+        ({"store": "file"}, "--store .*file cannot be made a folder"),
+        ({"store": "file/store"}, "--store .*store cannot be made a folder"),
+        ({"state": "file/state.sqlite"}, "--state .*state.sqlite cannot be opened"),
+        ({"state": "folder"}, "--state .*folder cannot be opened"),
+        ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid cannot be listened on"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_starts(tmp_path, monkeypatch, options, said):
+    monkeypatch.setenv(serve.TOKEN, "secret")
+    monkeypatch.setattr(serve, "Parts", None)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    given = dict(zip(("port", "dashboard_port"), free_ports(2), strict=True)) | {"store": "store"} | options
+    given |= {name: tmp_path / given[name] for name in ("store", "state") if name in given}
+    if given["dashboard_port"] is None:
+        given["dashboard_port"] = given["port"]
+    with pytest.raises(UserError, match=said) as error:
+        serve.run_all(serve.Options(**given))
+    assert "wanted" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_proxy_is_not_asked_for_what_listens_here(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with somebody_elses() as port:
+        assert answers(f"http://127.0.0.1:{port}/healthz")
+
+
+def test_what_speaks_no_http_does_not_answer():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        assert not answers(f"http://127.0.0.1:{server.getsockname()[1]}/healthz")
+        thread.join()
 
 
 def test_beyond_loopback_it_wants_a_token_before_anything_starts(tmp_path, monkeypatch):
@@ -185,15 +275,16 @@ def test_the_webhook_is_not_in_the_arguments_everybody_can_read(tmp_path):
     assert made.environment == {"CASCADE_OTEL_WEBHOOK": secret}
 
 
-def test_bundled_folders_are_found_and_absent_ones_named():
+def test_bundled_files_are_found_and_absent_ones_named():
     assert (serve.bundled("dashboard") / "app.py").exists()
-    with pytest.raises(UserError, match="the folder nowhere is not beside"):
+    assert serve.bundled("examples/data/answers.parquet").is_file()
+    with pytest.raises(UserError, match="nowhere is not beside"):
         serve.bundled("nowhere")
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_the_systemd_unit_is_valid(tmp_path):
     """On a copy that starts a program this machine has."""
+    assert shutil.which("systemd-analyze"), "install systemd; `make test` does so as root on Debian"
     unit = (ROOT / "examples" / "deploy" / "cascade-otel.service").read_text()
     copy = tmp_path / "cascade-otel.service"
     copy.write_text(unit.replace("/opt/cascade-otel/bin/cascade-otel", "/bin/true"))

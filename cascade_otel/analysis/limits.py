@@ -9,6 +9,7 @@ import pandas as pd
 from cascade_otel.policy import Policy
 from cascade_otel.records import DAY_NS, HOUR_NS, SECOND_NS, Finding, Stream, TaskState, Window
 from cascade_otel.storage import schema
+from cascade_otel.storage.failure import failed
 from cascade_otel.storage.rollup import Reader
 
 STREAMS: frozenset[Stream] = frozenset(
@@ -39,16 +40,15 @@ def _shares(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
     if rows.empty:
         return
     first = _first_tiers(rows)
-    failed = _failed(rows)
     decided = rows["escalated"].notna()
     scored = rows["confidence_nano"].notna()
-    wanted = decided & ~failed & (rows["threshold"].notna() | (rows["reason"] == "missing_confidence"))
+    wanted = decided & ~failed(rows) & (rows["threshold"].notna() | (rows["reason"] == "missing_confidence"))
     marked = pd.DataFrame(
         {
             "task": rows["task"],
             "tier": rows["tier"],
             "n": 1,
-            "failed": failed,
+            "failed": failed(rows),
             "wanted": wanted,
             "missing": wanted & ~scored,
             "decided": decided,
@@ -91,13 +91,6 @@ def _costs(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
 def _first_tiers(rows: pd.DataFrame) -> dict[str, str]:
     ordered = rows.assign(place=rows["tier_index"].fillna(float("inf"))).sort_values("place", kind="stable")
     return dict(ordered.groupby("task", observed=True)["tier"].first())
-
-
-def _failed(rows: pd.DataFrame) -> pd.Series[bool]:
-    """A call that broke off or hung until it was cancelled; not one that its caller gave up."""
-    given_up = rows["outcome"].isin(["cancelled", "abandoned"])
-    failed = (rows["error_type"].notna() & ~given_up) | (rows["outcome"] == "error")
-    return failed | rows["reason"].isin(["error", "timeout"])
 
 
 def _finding(

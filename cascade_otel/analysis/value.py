@@ -15,11 +15,14 @@ from cascade_otel.analysis.money import CURRENCY, NANO
 from cascade_otel.analysis.savings import TRACE, Spending, spending
 from cascade_otel.records import TaskSummary, TierSummary
 from cascade_otel.storage import schema
+from cascade_otel.storage.failure import GIVEN_UP, failed
 from cascade_otel.storage.rollup import Reader
 
 USELESS = 0.6
 """A confidence whose AUROC is surely below this is as good as none."""
-CASCADE_COLUMNS = ["task", *TRACE, "purpose", "escalated", "duration_ns", "cost_nano"]
+UNDECIDED = ("error", *GIVEN_UP)
+"""Outcomes of cascade calls that came to no decision; earlier versions recorded them as not escalated."""
+CASCADE_COLUMNS = ["task", *TRACE, "purpose", "escalated", "outcome", "duration_ns", "cost_nano"]
 TIER_COLUMNS = [
     "task", *TRACE, "tier", "tier_index", "purpose", "escalated", "outcome", "error_type", "reason",
     "cost_nano", "currency",
@@ -40,7 +43,8 @@ def summarise(
     tiers = reader.rows(None, start, end, kind=schema.TIER, columns=TIER_COLUMNS)
     labels = reader.labels(start, end)
     tiers["purpose"] = tiers["purpose"].fillna("")
-    calls = calls[(calls["purpose"].fillna("") == "") & calls["escalated"].notna()]
+    decided = calls["escalated"].notna() & ~calls["outcome"].isin(UNDECIDED)
+    calls = calls[(calls["purpose"].fillna("") == "") & decided]
     tiers = _placed(tiers[tiers["tier"].notna()])
     groups = [dict(iter(frame.groupby("task", observed=True))) for frame in (calls, tiers, labels)]
     names = sorted({str(task) for group in groups for task in group})
@@ -58,10 +62,11 @@ def summarise(
 
 
 def lines(summaries: Iterable[TaskSummary]) -> list[str]:
-    """The summaries as a table in plain text, each row with its verdict."""
+    """The summaries as a table in plain text, and below it each verdict with its tasks."""
     widths = (24, 9, 9, 14, 8, 8, 8, 6)
-    titles = ("task", "calls", "escalated", "cost", "savings", "p95 acc.", "p95 esc.", "AUROC")
+    titles = ("task", "calls", "escalated", "cost", "savings", "acc.p95", "esc.p95", "AUROC")
     found = [_columns(titles, widths) + "  pays"]
+    reasons: dict[str, list[str]] = {}
     for one in summaries:
         name = "all" if one.task is None else "".join(c if c.isprintable() else "?" for c in one.task)
         cost = "-" if one.cost is None else f"{one.cost:,.2f} {one.currency}"
@@ -72,11 +77,12 @@ def lines(summaries: Iterable[TaskSummary]) -> list[str]:
             _text(one.escalation_rate, ".1%"),
             cost,
             _text(one.savings, ".1%"),
-            *(_text(seconds, ".2f") for seconds in latency),
+            *(_duration(seconds) for seconds in latency),
             _text(one.auroc, ".3f"),
         )
-        found.append(f"{_columns(values, widths)}  {one.pays}: {one.pays_reason}")
-    return found
+        found.append(f"{_columns(values, widths)}  {one.pays}")
+        reasons.setdefault(f"{one.pays}: {one.pays_reason}", []).append(name)
+    return [*found, "", *(f"{', '.join(names)}: pays {reason}" for reason, names in reasons.items())]
 
 
 def _placed(tiers: pd.DataFrame) -> pd.DataFrame:
@@ -143,9 +149,6 @@ def _summary(task: str | None, calls: pd.DataFrame, tiers: pd.DataFrame, labels:
 def _tiers(production: pd.DataFrame) -> tuple[TierSummary, ...]:
     found = []
     for tier, rows in production.groupby("tier", observed=True):
-        given_up = rows["outcome"].isin(["cancelled", "abandoned"])
-        failed = (rows["error_type"].notna() & ~given_up) | (rows["outcome"] == "error")
-        failed |= rows["reason"].isin(["error", "timeout"])
         cost, index = rows["cost_nano"].dropna(), rows["tier_index"].min()
         found.append(
             TierSummary(
@@ -154,7 +157,7 @@ def _tiers(production: pd.DataFrame) -> tuple[TierSummary, ...]:
                 calls=len(rows),
                 escalated=int(rows["escalated"].fillna(False).sum()),
                 cost=float(cost.sum()) / NANO if len(cost) else None,
-                error_rate=float(failed.mean()),
+                error_rate=float(failed(rows).mean()),
             )
         )
     return tuple(sorted(found, key=lambda one: (one.index < 0, one.index, one.tier)))
@@ -177,7 +180,10 @@ def _pays(
     if money.break_even is not None:
         ends = f"; it breaks even at {money.break_even:.0%} escalated, now {rate:.0%}"
     if money.savings is not None and money.savings <= 0:
-        return "no", f"it costs {-money.savings:.0%} more than the strong tier alone{ends}"
+        more = f"{-money.savings:.0%} more than" if money.savings <= -0.005 else "as much as"
+        return "no", f"it costs {more} the strong tier alone{ends}"
+    if money.reason:
+        return "unknown", f"savings are unknown: {money.reason}; one that is free says cost=0"
     if not quality.enough or quality.auroc is None:
         few = f"{quality.labelled:,} labelled calls do not tell" if quality.labelled else "no labels tell"
         how = "call feedback(trace_id, tier, correct), also for a random share of accepted calls"
@@ -197,6 +203,12 @@ def _pays(
 def _columns(values: Iterable[str], widths: tuple[int, ...]) -> str:
     first, *others = zip(values, widths, strict=True)
     return " ".join([f"{first[0]:{first[1]}}", *(f"{value:>{width}}" for value, width in others)])
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{seconds * 1000:.3f} ms"
 
 
 def _text(value: float | None, style: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cascade_otel.records import UserError
+from cascade_otel.serve import bundled
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,7 @@ Pools = dict[tuple[str, str], Pool]
 
 def load() -> Pools:
     """All pools. Raises UserError where the file was not installed."""
-    here = Path(__file__)
-    places = [here.parents[1] / "_bundled" / "examples" / "data", here.parents[2] / "examples" / "data"]
-    for place in places:
-        if (place / "answers.parquet").is_file():
-            return _pools(pd.read_parquet(place / "answers.parquet"))
-    raise UserError(
-        f"answers.parquet is in none of {', '.join(map(str, places))}; it belongs to the package: "
-        "install it again with pip install --force-reinstall 'cascade-otel[watch]'"
-    )
-
-
-def _pools(rows: pd.DataFrame) -> Pools:
+    rows = pd.read_parquet(bundled("examples/data/answers.parquet"))
     pools: Pools = {}
     for (questions, model), own in rows.groupby(["task", "model"], observed=True):
         own = own.sort_values("confidence", kind="stable")

@@ -24,7 +24,6 @@ from cascade_otel.demo.receiving import HOST, receiving
 from cascade_otel.policy import HOURS_PER_YEAR, PageBudget, Policy
 from cascade_otel.records import HOUR_NS, UserError
 from cascade_otel.serve.parts import answers as does_answer
-from cascade_otel.storage.receiver import bind
 from cascade_otel.storage.segments import Store
 from cascade_otel.storage.state import State, default_path
 
@@ -69,12 +68,13 @@ def run(
 
     ``headless`` prints one JSON object per firing alert and ends; otherwise receiver, drift job and dashboard
     run on ``port`` and ``dashboard_port``, and calls go on, until Ctrl-C. Without a ``store`` the telemetry
-    goes to a temporary folder. Raises UserError where ``store`` already holds something, or the port is
-    taken.
+    goes to a temporary folder. Raises UserError where ``store`` already holds something or a port is taken,
+    and for a negative seed.
     """
+    if seed < 0:
+        raise UserError(f"--seed {seed} arrived; wanted: a whole number from 0; type e.g. --seed 7")
     if not headless:
-        # Before anything is sent there: another receiver may listen on it.
-        bind(HOST, port).close()
+        serve.check_ports(HOST, port, dashboard_port)
     with _folder(store) as root:
         pools = answers.load()
         drawn = plan.draw(seed, shift, time.time_ns() // HOUR_NS, pools)

@@ -26,23 +26,28 @@ def chosen_range() -> str:
     )
 
 
-def chosen_task(tasks: Sequence[str]) -> str:
-    """The control of the task, and which one is chosen: the first unless the address names another."""
-    _follow_address("task", tasks, tasks[0])
-    return str(
-        st.selectbox(
-            "Task",
-            tasks,
-            format_func=words.name,
-            key="task",
-            on_change=_tell_address,
-            args=("task",),
-            label_visibility="collapsed",
-        )
+def chosen_task(tasks: Sequence[str]) -> str | None:
+    """The control of the task, and which one is chosen: the first unless the address names another.
+
+    None where the address names one that there is not.
+    """
+    _follow_address("task", tasks, None if "task" in st.query_params else tasks[0])
+    chosen: str | None = st.selectbox(
+        "Task",
+        tasks,
+        # With an index it cannot be emptied, without one it starts empty.
+        index=None if st.session_state["task"] is None else 0,
+        placeholder="Choose a task",
+        format_func=words.name,
+        key="task",
+        on_change=_tell_address,
+        args=("task",),
+        label_visibility="collapsed",
     )
+    return chosen
 
 
-def _follow_address(name: str, options: Sequence[str], otherwise: str) -> None:
+def _follow_address(name: str, options: Sequence[str], otherwise: str | None) -> None:
     asked = st.query_params.get(name)
     st.session_state[name] = asked if asked in options else otherwise
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cascade_otel.analysis.savings import Strongest, strong_only, without_cost
 from cascade_otel.presentation import words
 from cascade_otel.presentation.periods import Period
 from cascade_otel.presentation.quantiles import of_cells
@@ -20,12 +21,13 @@ from cascade_otel.storage import schema
 from cascade_otel.storage.rollup import Reader
 
 NANO = 1e9
+OUTSIDE = " (outside a cascade)"
+"""Marks tiers that were called with no cascade around them; their calls are tier calls."""
+STATE_HELP = "What the drift job says; it judges a task by hours that are over."
 NOW_HELP = "Escalation rate since the change; where there was none, of the last day."
 REFERENCE_HELP = "Escalation rate it is compared with."
 TREND_HELP = "Escalation rate over the range; all rows share one scale that starts at 0."
 CHANGE_HELP = "What the change costs or saves a day at the present traffic."
-ENOUGH_AUDITS = 30
-"""Fewer say too little about what the last tier would have cost."""
 
 
 @dataclass(frozen=True)
@@ -95,37 +97,41 @@ def by_bucket(hour: NDArray[np.int64], value: NDArray[Any], period: Period) -> N
     return np.bincount(bucket, value[finished].astype(float), period.buckets).astype(np.float64)
 
 
-def savings(sums: pd.DataFrame, paid: pd.DataFrame) -> float:
-    """1 - cost / what the same calls had cost, had the last tier answered every one; nan where no task tells.
+def savings(sums: pd.DataFrame, paid: pd.DataFrame) -> tuple[float | None, str]:
+    """1 - cost / what the same calls had cost, had the last tier answered every one, and why it is unknown.
 
-    Calls that did not reach the last tier are priced at its mean over audited calls or, where there are few,
-    over escalated ones. ``paid`` are the rows of ``sums`` that make up the cost.
+    None where no task tells, and where a tier records no cost; the rule is that of ``analysis.savings``.
+    ``paid`` are the rows of ``sums`` that make up the cost.
     """
-    keys = ["kind", "task", "tier_index", "purpose"]
-    totals = sums.groupby(keys, as_index=False)[["n", "cost_nano", "costed"]].sum()
-    tiers, calls = (totals[totals["kind"] == kind] for kind in (schema.TIER, schema.CASCADE))
-    made = calls[calls["purpose"] == ""].groupby("task")["n"].sum()
-    paid = paid.groupby("task", as_index=False)[["cost_nano", "costed"]].sum()
+    production = sums[sums["purpose"] == ""]
+    made = production[production["kind"] == schema.CASCADE].groupby("task")["n"].sum()
+    tiers = sums[(sums["kind"] == schema.TIER) & sums["task"].isin(made.index) & (sums["tier"] != "")]
+    visits = tiers[tiers["purpose"] == ""]
+    done = visits["n"] - visits["errors"] - visits["cancelled"] - visits["abandoned"]
+    if reason := without_cost(visits.assign(done=done)):
+        return None, reason
+    costs = paid.groupby("task")["cost_nano"].sum()
     spent = against = 0.0
     for task, own in tiers.groupby("task"):
-        last = own[own["tier_index"] == own["tier_index"].max()]
-        reached, audited = (last[last["purpose"] == purpose] for purpose in ("", "audit"))
-        priced = audited if audited["costed"].sum() >= ENOUGH_AUDITS else reached
-        mine = paid[paid["task"] == task]
-        if own["tier_index"].nunique() < 2 or not priced["costed"].sum() or not mine["costed"].sum():
+        if own["tier_index"].nunique() < 2 or task not in costs.index:
             continue
-        rest = max(int(made.get(task, 0)) - int(reached["costed"].sum()), 0)
-        against += float(
-            reached["cost_nano"].sum() + rest * priced["cost_nano"].sum() / priced["costed"].sum()
+        last = own[own["tier_index"] == own["tier_index"].max()]
+        (reached, reached_cost), (audited, audited_cost) = (
+            last.loc[last["purpose"] == purpose, ["costed", "cost_nano"]].sum() for purpose in ("", "audit")
         )
-        spent += float(mine["cost_nano"].sum())
-    return 1 - spent / against if against else float("nan")
+        strongest = Strongest(int(reached), float(reached_cost), int(audited), float(audited_cost))
+        alone, _ = strong_only(max(int(made[task]) - strongest.reached, 0), strongest)
+        if alone is not None:
+            spent, against = spent + float(costs[task]), against + alone
+    return (1 - spent / against if against else None), ""
 
 
 def _calls(total: int, calls: pd.DataFrame, period: Period) -> Tile:
     trend = by_bucket(calls["hour"].to_numpy(), calls["n"].to_numpy(), period)
-    hours = period.end_hour - period.start_hour
-    each, unit = (total * 24 / hours, "a day") if hours > 36 else (total / hours, "an hour")
+    unit, size = ("a day", 24) if period.complete_hour - period.start_hour > 36 else ("an hour", 1)
+    units = _hours_with_data(calls["hour"], period) / size
+    # Less than one day says nothing about a day.
+    each = trend.sum() / units if units >= 1 else 0.0
     note = f"{words.count(round(each))} {unit}" if each >= 1 else ""
     return Tile(
         "Calls", words.count(total), note, _points(trend), "Production calls of all cascades.", bars=True
@@ -145,20 +151,25 @@ def _cost(paid: pd.DataFrame, sums: pd.DataFrame, period: Period) -> Tile:
     spent = float(paid["cost_nano"].sum())
     known = int(paid["costed"].sum())
     trend = by_bucket(paid["hour"].to_numpy(), paid["cost_nano"].to_numpy() / NANO, period)
-    saved = savings(sums, paid)
+    saved, reason = savings(sums, paid)
     note = (
-        ""
-        if np.isnan(saved)
+        (words.name(reason, 80) if reason and known else "")
+        if saved is None
         else f"{words.share(saved)} saved against strong-only"
         if saved >= 0
         else f"{words.share(-saved)} more than strong-only"
     )
     text = (
         "What all tiers cost. Strong-only: the same calls, had the last tier answered every one; accepted "
-        "calls are priced by audits where there are enough, else by escalated calls."
+        "calls are priced by audits where there are enough, else by escalated calls. Savings are unknown "
+        "where a tier records no cost: one that is free says cost=0."
     )
     return Tile(
-        "Cost", words.money(spent / NANO if known else None), note, _points(trend) if known else (), text
+        "Cost",
+        words.money(spent / NANO if known else None),
+        note,
+        _points(trend) if trend.any() else (),
+        text,
     )
 
 
@@ -185,9 +196,10 @@ def _table(
         for task, own, escalated in zip(hours.tasks, hours.calls, hours.escalated, strict=True)
     }
     totals = dict(zip(hours.tasks, zip(hours.escalated.sum(1), hours.calls.sum(1), strict=True), strict=True))
-    used = (calls if len(calls) else tiers).groupby("task")["n"].sum()
-    money = (calls if calls["costed"].sum() else tiers).groupby("task")[["cost_nano", "costed"]].sum()
-    days = max(period.complete_hour - period.start_hour, 1) / 24
+    orphans = tiers[~tiers["task"].isin(calls["task"].unique())]
+    used = pd.concat([calls, orphans]).groupby("task")["n"].sum()
+    paid = pd.concat([calls, orphans]) if calls["costed"].sum() else tiers
+    outside = set(orphans["task"])
     judged = {finding.task for finding in watch.findings}
     alone = {alert.task for alert in watch.alerts}
     verdicts = sorted(
@@ -197,7 +209,8 @@ def _table(
     rows = [
         _row(one, totals.get(one.task, (0, 0)), rates.get(one.task, np.zeros(0)))
         | {
-            "cost_per_day": _cost_per_day(money, one.task, days),
+            "task": words.name(one.task) + (OUTSIDE if one.task in outside else ""),
+            "cost_per_day": _cost_per_day(paid[paid["task"] == one.task], period),
             "calls": int(used.get(one.task, 0)),
         }
         for one in verdicts
@@ -234,10 +247,18 @@ def _row(one: Verdict, total: tuple[int, int], rates: NDArray[np.float64]) -> di
     }
 
 
-def _cost_per_day(money: pd.DataFrame, task: str, days: float) -> float:
-    if task not in money.index or not money.loc[task, "costed"]:
+def _cost_per_day(paid: pd.DataFrame, period: Period) -> float:
+    """Cost a day since the first call in the period; nan where that is less than a day ago, or unknown."""
+    finished = paid[paid["hour"] < period.complete_hour]
+    days = _hours_with_data(finished["hour"], period) / 24
+    if days < 1 or not finished["costed"].sum():
         return float("nan")
-    return float(money["cost_nano"][task]) / NANO / days
+    return float(finished["cost_nano"].sum()) / NANO / days
+
+
+def _hours_with_data(hour: pd.Series[int], period: Period) -> int:
+    """From the hour of the first call to the end of the last finished hour."""
+    return max(period.complete_hour - int(hour.min()), 0) if len(hour) else 0
 
 
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,17 +11,28 @@ from cascade_otel.presentation import words
 from cascade_otel.presentation.periods import Period
 from cascade_otel.presentation.source import Reach, Watch
 from cascade_otel.presentation.task_frames import Escalation, Latency
-from cascade_otel.presentation.verdicts import CAUSES, Verdict, verdict
-from cascade_otel.records import SECOND_NS, Alert, Finding
+from cascade_otel.presentation.verdicts import CAUSES, LIMITS, Verdict, newest, verdict
+from cascade_otel.records import SECOND_NS, Alert, Finding, Stream
 
 Tone = Literal["bad", "warn", "good", "plain"]
 STALE_S = 3 * 3600
 """Calls this old are said to be old; the detector has its own, slower judgement of a silent task."""
 JOB_LATE_S = 10 * 60
-NO_CALLS = "No finished calls in this range."
+NO_CALLS = "No call of a cascade ended in this range."
+NO_DECISIONS = "No call in this range decided whether to escalate."
 NO_CONFIDENCE = (
     "No confidence was recorded in this range. Say where it comes from: @tier(…, confidence=…), or a @scorer."
 )
+
+_OVER: dict[Stream, tuple[str, str]] = {
+    "tier_errors": ("{share} of calls to {tier} fail", "{share} of calls to {tier} failed,"),
+    "missing_confidence": (
+        "{share} of answers of {tier} have no confidence",
+        "{share} of answers of {tier} had no confidence,",
+    ),
+    "escalation_limit": ("escalates {share} of its calls", "escalated {share} of its calls,"),
+}
+"""Shares with a fixed limit: as the last tick measured them, and as they were when last measured."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Line:
 
 def banner(watch: Watch, tasks: int, reach: Reach | None, now_ns: int) -> tuple[Line, ...]:
     """Everything that is wrong, worst first; one line that says so where nothing is."""
-    trouble = [_alert_line(alert, now_ns) for alert in _worst_first(watch)]
+    trouble = [_alert_line(alert, newest(watch.findings, alert), now_ns) for alert in _worst_first(watch)]
     if reach is None:
         return (*trouble, Line("plain", None, "No calls have arrived yet."))
     if job := _job_line(watch, now_ns):
@@ -47,16 +57,19 @@ def banner(watch: Watch, tasks: int, reach: Reach | None, now_ns: int) -> tuple[
         trouble.append(Line("warn", None, text))
     if trouble:
         return tuple(trouble)
-    return (Line("good", None, f"{_quiet(watch)} {_watched(tasks)}, data {words.age(old)} old."),)
+    tone, said = _quiet(watch)
+    return (Line(tone, None, f"{said} {_watched(tasks)}, data {words.age(old)} old."),)
 
 
 def task_line(one: Verdict, now_ns: int) -> Line:
     """The state of one task in a sentence."""
     if one.firing:
-        return _alert_line(one.firing, now_ns, one.lead)
+        return _alert_line(one.firing, None if one.lead is one.firing.finding else one.lead, now_ns)
     lead = one.lead
     if lead is None:
-        return Line("plain", one.task, "has not been judged yet: the drift job has not seen it.")
+        if one.first_hour is None:
+            return Line("plain", one.task, "has not been judged yet: the drift job has not run.")
+        return Line("plain", one.task, f"is new: {_first_judged(one.first_hour)}.")
     if lead.state == "suspect":
         return Line("warn", one.task, f"is suspect: {_moved(lead)}. It alerts when the change has stood.")
     if lead.state == "learning":
@@ -108,6 +121,20 @@ def reading_of_rate(frame: Escalation, over: Period) -> str:
     return f"every {every}, UTC{band}"
 
 
+def no_rate(calls: int, over: Period) -> str:
+    """Why the time line is empty, though there may be ``calls`` in the hour that is not over."""
+    if not calls:
+        return NO_DECISIONS
+    return f"No hour with calls is over yet: the curve begins at {words.clock(over.end_hour)}."
+
+
+def no_task(task: str, over: Period) -> Line:
+    """The address names a task that there is not."""
+    return Line(
+        "warn", None, f"There is no task {words.name(task)} in this store ({over.name}); choose one above."
+    )
+
+
 def reading_of_latency(frame: Latency, over: Period) -> str:
     """Quantiles of both paths."""
     parts = [
@@ -136,31 +163,28 @@ def _worst_first(watch: Watch) -> Iterable[Alert]:
         yield from sorted(own, key=lambda alert: alert is not one.firing)
 
 
-def _alert_line(alert: Alert, now_ns: int, newest: Finding | None = None) -> Line:
-    finding = newest or alert.finding
+def _alert_line(alert: Alert, latest: Finding | None, now_ns: int) -> Line:
+    """``latest`` is what the last tick says about the alert's stream; None: it could not say."""
+    finding = latest or alert.finding
     passed = words.age((now_ns - alert.start_ns) / SECOND_NS)
     since = f"since {words.moment(alert.start_ns)} ({passed})"
-    tier = words.name(alert.tier)
-    value, limit = (math.nan if number is None else number for number in (finding.value, finding.limit))
-    allowed = f"the limit is {words.share(limit)}"
     if alert.stream == "no_data":
         return Line("warn", alert.task, f"has sent no calls {since}.")
     if alert.status == "no_data":
         return Line(
             "warn", alert.task, f"was drifting when its calls stopped: {_moved(alert.finding, since)}."
         )
-    if alert.stream == "tier_errors":
-        text = f"{words.share(value)} of calls to {tier} fail {since}; {allowed}."
-    elif alert.stream == "missing_confidence":
-        text = f"{words.share(value)} of answers of {tier} have no confidence {since}; {allowed}."
-    elif alert.stream == "escalation_limit":
-        text = f"escalates {words.share(value)} of its calls {since}; {allowed}."
-    elif alert.stream == "cost_limit":
-        money = (words.money(number, finding.currency) for number in (value, limit))
-        text = "costs {} a day {since}; the limit is {}.".format(*money, since=since)
-    else:
-        return Line("bad", alert.task, f"is drifting: {_moved(finding, since)}.")
-    return Line("bad", alert.task, text)
+    if finding.stream == "cost_limit":
+        spent, limit = (words.money(amount, finding.currency) for amount in (finding.value, finding.limit))
+        return Line("bad", alert.task, f"has cost {spent} since midnight UTC; the limit is {limit}.")
+    if finding.stream in _OVER:
+        now, before = _OVER[finding.stream]
+        verb = now if latest else before
+        text = f"{verb.format(share=words.share(finding.value), tier=words.name(alert.tier))} {since}"
+        eased = latest and finding.state == "quiet"
+        ends = ", and the alert ends well below it" if eased else ""
+        return Line("bad", alert.task, f"{text}; the limit is {words.share(finding.limit)}{ends}.")
+    return Line("bad", alert.task, f"is drifting: {_moved(finding, since)}.")
 
 
 def _moved(finding: Finding, since: str = "") -> str:
@@ -198,15 +222,20 @@ def _evidence(finding: Finding) -> str:
     )
 
 
-def _quiet(watch: Watch) -> str:
-    suspects = sorted({one.task for one in watch.findings if one.state == "suspect"})
-    learning = {one.task for one in watch.findings if one.state == "learning"}
-    judged = {one.task for one in watch.findings} - learning
+def _quiet(watch: Watch) -> tuple[Tone, str]:
+    found = [one for one in watch.findings if one.stream not in LIMITS]
+    suspects = sorted({one.task for one in found if one.state == "suspect"})
     if suspects:
-        return f"No alert; {len(suspects)} suspect: {', '.join(map(words.name, suspects[:3]))}."
-    if learning and not judged:
-        return "Nothing to judge yet: learning what is normal."
-    return "Nothing has shifted."
+        return "good", f"No alert; {len(suspects)} suspect: {', '.join(map(words.name, suspects[:3]))}."
+    if any(one.state != "learning" for one in found):
+        return "good", "Nothing has shifted."
+    if found or watch.next_hour is None:
+        return "plain", "Nothing to judge yet: learning what is normal."
+    return "plain", f"Nothing to judge yet: {_first_judged(watch.next_hour)}."
+
+
+def _first_judged(hour: int) -> str:
+    return f"first judged when the hour is over, {words.clock(hour)}"
 
 
 def _watched(tasks: int) -> str:

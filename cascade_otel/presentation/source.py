@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade_otel.records import Alert, Finding
+from cascade_otel.records import HOUR_NS, Alert, Finding
 from cascade_otel.storage import schema
 from cascade_otel.storage.rollup import Reader
 from cascade_otel.storage.state import Baseline, State, default_path
@@ -47,6 +47,11 @@ class Watch:
     """Open ones: pending, firing or no data."""
     baselines: tuple[Baseline, ...] = ()
     last_tick_ns: int | None = None
+
+    @property
+    def next_hour(self) -> int | None:
+        """When the hour of the last tick is over, which is when what is new is judged; None: no job ticks."""
+        return None if self.last_tick_ns is None else self.last_tick_ns // HOUR_NS + 1
 
     def of(self, task: str) -> Watch:
         """The part about one task."""

@@ -79,8 +79,9 @@ class Tier:
 def tasks(reader: Reader, watch: Watch, period: Period) -> tuple[str, ...]:
     """Every task that the period or the drift job knows, worst first."""
     known = {
-        *reader.task_hours(period.start_hour, period.end_hour).tasks,
-        *(one.task for one in watch.findings),
+        *reader.sums(period.start_hour, period.end_hour)["task"],
+        *(finding.task for finding in watch.findings),
+        *(alert.task for alert in watch.alerts),
     }
     verdicts = sorted((verdict(watch.of(task), task) for task in known), key=lambda one: one.order)
     return tuple(one.task for one in verdicts)
@@ -198,7 +199,7 @@ def last_calls(reader: Reader, task: str, limit: int = 50) -> pd.DataFrame:
             "path": " → ".join(words.name(tier, 24) for tier in _path(call["tiers"], call["final_tier"])),
             "confidence": _first(call["confidences"], np.nan),
             "threshold": _first(call["thresholds"], np.nan),
-            "outcome": call["outcome"],
+            "outcome": _outcome(call["outcome"], call["escalated"]),
             "cost": call["cost_nano"] / 1e9,
             "latency": call["duration_ns"] / 1e9,
             "model": words.name(_first(call["models"], "") or "–", 40),
@@ -224,6 +225,11 @@ def last_calls(reader: Reader, task: str, limit: int = 50) -> pd.DataFrame:
 
 def _first(values: Sequence[Any], otherwise: Any) -> Any:
     return values[0] if len(values) else otherwise
+
+
+def _outcome(recorded: Any, escalated: Any) -> Any:
+    """Every call that has an answer was accepted in the end: what tells them apart is the escalation."""
+    return "escalated" if recorded == "accepted" and escalated is True else recorded
 
 
 def _path(tiers: list[str], final: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cascade_otel.presentation import words
 from cascade_otel.presentation.source import Watch
 from cascade_otel.records import Alert, CauseName, Effect, Finding, Stream, TaskState, Window
 
@@ -26,7 +28,8 @@ class Verdict:
 
     task: str
     state: str
-    """drifting, over limit, suspect, no data, learning day 3 of 7, quiet, or not judged yet."""
+    """drifting, over limit, suspect, no data, learning day 3 of 7, quiet, first judged 12:00 UTC, or
+    not judged yet."""
     firing: Alert | None
     lead: Finding | None
     """The finding that made the state."""
@@ -34,6 +37,8 @@ class Verdict:
     """The finding on the escalation rate."""
     order: tuple[int, float, str]
     """Worst first, and among equals the one with more evidence."""
+    first_hour: int | None = None
+    """When a task is judged that has not been yet; None: it has been, or no job ticks."""
 
     @property
     def current(self) -> Window | None:
@@ -85,33 +90,39 @@ def verdict(watch: Watch, task: str) -> Verdict:
         key=lambda alert: (alert.stream not in LIMITS, -alert.finding.log_evidence),
         default=None,
     )
-    newest = {finding.stream: finding for finding in watch.findings}
     lead = min(watch.findings, key=_worst_first, default=None)
     if firing:
         # What the last tick says about the alert's stream is newer than what the alert was opened with.
-        lead = newest.get(firing.stream, firing.finding)
-    rate = newest.get("escalation_rate") or (
-        firing.finding if firing and firing.stream == "escalation_rate" else None
-    )
+        lead = newest(watch.findings, firing) or firing.finding
+    first_hour = watch.next_hour if lead is None else None
+    rates = (finding for finding in watch.findings if finding.stream == "escalation_rate")
+    rate = next(rates, None) or (firing.finding if firing and firing.stream == "escalation_rate" else None)
     limited = lead is not None and lead.stream in LIMITS and (firing is not None or lead.state == "drifting")
     rank = 0 if limited else _RANK[lead.state] if lead else 6
     return Verdict(
         task=task,
-        state="over limit" if limited else _state(lead),
+        state="over limit" if limited else _state(lead, first_hour),
         firing=firing,
         lead=lead,
         rate=rate,
         order=(rank, -max((one.log_evidence for one in watch.findings if one.log_needed), default=0.0), task),
+        first_hour=first_hour,
     )
+
+
+def newest(findings: Iterable[Finding], alert: Alert) -> Finding | None:
+    """What the last tick says about what an alert is about; None where it could not say."""
+    about = (alert.task, alert.tier, alert.finding.stream)
+    return next((one for one in findings if (one.task, one.tier, one.stream) == about), None)
 
 
 def _worst_first(finding: Finding) -> tuple[int, float]:
     return _RANK[finding.state], -finding.log_evidence
 
 
-def _state(lead: Finding | None) -> str:
+def _state(lead: Finding | None, first_hour: int | None) -> str:
     if lead is None:
-        return "not judged yet"
+        return "not judged yet" if first_hour is None else f"first judged {words.clock(first_hour)}"
     if lead.state == "learning":
         return f"learning, day {min(lead.days_learned + 1, lead.days_needed)} of {lead.days_needed}"
     return lead.state.replace("_", " ")

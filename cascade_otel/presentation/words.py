@@ -91,6 +91,11 @@ def hour(since_1970: int) -> str:
     return moment(since_1970 * 3600 * SECOND_NS)
 
 
+def clock(since_1970: int) -> str:
+    """An hour of the day: 09:00 UTC."""
+    return f"{since_1970 % 24:02d}:00 UTC"
+
+
 def moment(time_ns: int) -> str:
     """A time to the minute: 22 Nov 09:41 UTC."""
     when = datetime.fromtimestamp(time_ns // SECOND_NS, UTC)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from cascade_otel.records import UserError
 from cascade_otel.serve.parts import Part, Parts, answers, leave_with_parent
+from cascade_otel.storage.state import State, default_path
 
 PartName = Literal["receiver", "drift", "dashboard"]
 PARTS: tuple[PartName, ...] = ("receiver", "drift", "dashboard")
@@ -38,7 +39,7 @@ class Options:
     @property
     def state_path(self) -> Path:
         """The state's file."""
-        return self.state or self.store / "state.sqlite"
+        return self.state or default_path(self.store)
 
     @property
     def dashboard_address(self) -> str:
@@ -51,10 +52,13 @@ def run_all(options: Options) -> int:
 
     Says on standard output what listens where, once it answers. A part that dies is started again, after
     a longer wait each time; one that ends because of a mistake of the caller's ends all, with code 2.
+    Raises UserError before anything starts where an address, the store or the state cannot be had.
     """
     from cascade_otel.storage.receiver import check_reach
 
     check_reach(options.host, os.environ.get(TOKEN))
+    check_ports(options.host, options.port, options.dashboard_port)
+    _check_files(options)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -69,9 +73,12 @@ def run_all(options: Options) -> int:
 
 
 def run_one(options: Options, part: PartName) -> int:
-    """Runs one part in this process until SIGINT or SIGTERM; returns the exit code."""
+    """Runs one part in this process until SIGINT or SIGTERM; returns the exit code.
+
+    Raises UserError where the store, the state, or what this part listens on cannot be had.
+    """
     leave_with_parent()
-    options.store.mkdir(parents=True, exist_ok=True)
+    _check_files(options)
     runs: dict[PartName, Callable[[Options], None]] = {
         "receiver": _receiver,
         "drift": _drift,
@@ -81,30 +88,61 @@ def run_one(options: Options, part: PartName) -> int:
     return 0
 
 
+def check_ports(host: str, port: int, dashboard_port: int) -> None:
+    """Raises UserError where receiver and dashboard cannot listen on these ports.
+
+    To be called before anything is started: what answers there already would be taken for ours.
+    """
+    _check_port(host, port, "--port")
+    _check_port(DASHBOARD_HOST, dashboard_port, "--dashboard-port")
+    if port == dashboard_port:
+        raise UserError(
+            f"--port and --dashboard-port are both {port}; wanted: two ports; type another --dashboard-port"
+        )
+
+
+def _check_port(host: str, port: int, option: str) -> None:
+    from cascade_otel.storage.receiver import MAX_PORT, bind
+
+    if not 1 <= port <= MAX_PORT:
+        raise UserError(
+            f"{option} {port} arrived; wanted: a number from 1 to {MAX_PORT}; type another {option} PORT"
+        )
+    bind(host, port, option).close()
+
+
+def _check_files(options: Options) -> None:
+    from cascade_otel.storage.segments import Store
+
+    Store(options.store)
+    with State(options.state_path):
+        """Made if absent: a part that cannot open it would be started again and again."""
+
+
 def bundled(name: str) -> Path:
-    """A folder shipped with the package: inside an installed one, or at the root of a checkout.
+    """A folder or file shipped with the package: inside an installed one, or at the root of a checkout.
 
     Raises UserError if it is in neither place.
     """
     here = Path(__file__).resolve().parents[1]
     for place in (here / "_bundled" / name, here.parent / name):
-        if place.is_dir():
+        if place.exists():
             return place
     raise UserError(
-        f"the folder {name} is not beside {here}; wanted: a whole installation; "
-        "pip install 'cascade-otel[watch]'"
+        f"{name} is not beside {here}; wanted: a whole installation; "
+        "pip install --force-reinstall 'cascade-otel[watch]'"
     )
 
 
 def _receiver(options: Options) -> None:
     from cascade_otel.storage import receiver
 
+    _check_port(options.host, options.port, "--port")
     receiver.run(options.store, options.host, options.port, os.environ.get(TOKEN), lambda: _metrics(options))
 
 
 def _metrics(options: Options) -> bytes:
     from cascade_otel import job
-    from cascade_otel.storage.state import State
 
     with State(options.state_path) as state:
         return job.job_metrics(state)
@@ -127,6 +165,7 @@ def _drift(options: Options) -> None:
 def _dashboard(options: Options) -> None:
     from streamlit.web import cli as streamlit
 
+    _check_port(DASHBOARD_HOST, options.dashboard_port, "--dashboard-port")
     folder = bundled("dashboard")
     os.environ["CASCADE_OTEL_STORE"] = str(options.store.resolve())
     os.environ["CASCADE_OTEL_STATE"] = str(options.state_path.resolve())
@@ -169,8 +208,6 @@ def _ready(options: Options, name: PartName) -> Callable[[], bool]:
 
 
 def _ticked(state_path: Path, since_ns: int) -> bool:
-    from cascade_otel.storage.state import State
-
     if not state_path.exists():
         return False
     with State(state_path) as state:

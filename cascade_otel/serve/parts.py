@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,9 @@ FIRST_WAIT_S, LONGEST_WAIT_S, WELL_AFTER_S = 1.0, 30.0, 60.0
 MISTAKE = 2
 """Exit code of a part that cannot run as it was asked to."""
 PARENT = "CASCADE_OTEL_PARENT_PIPE"
+
+# A proxy of the environment reaches other machines, not what listens on this one.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
@@ -135,9 +138,9 @@ def leave_with_parent() -> None:
 def answers(url: str) -> bool:
     """Whether a GET of the address is answered well, within half a second."""
     try:
-        with urllib.request.urlopen(url, timeout=0.5) as response:
+        with _direct.open(url, timeout=0.5) as response:
             return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -20,15 +20,18 @@ from cascade_otel.storage.state import State
 
 LITTLE_ROOM = 1 << 30
 """Fewer free bytes than this are worth a line."""
+SKEW_NS = 5 * SECOND_NS
+"""Clocks of two machines may differ by so much without a line."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """One sender ('' unnamed): its newest span's start, and how many spans it sent."""
+    """One sender ('' unnamed): its newest span's start, how many it sent, how many begin in the future."""
 
     name: str
     last_start_ns: int
     spans: int
+    ahead: int
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ def report(store: Store, state_path: str | Path, now_ns: int | None = None) -> H
     paths = store.read(lambda merged, small: [*merged, *small])
     broken = unreadable(paths)
     metadata = _footers(path for path in paths if path not in broken)
+    now_ns = time.time_ns() if now_ns is None else now_ns
     with open_reader(store) as reader:
-        senders = reader.last_seen()
+        senders = reader.last_seen(now_ns + SKEW_NS)
     ticks: dict[str, int] = {}
     undelivered: list[tuple[str, str]] = []
     if Path(state_path).exists():
@@ -76,8 +80,8 @@ def report(store: Store, state_path: str | Path, now_ns: int | None = None) -> H
             undelivered = [(message.sink, message.error) for message in state.undelivered()]
     return Health(
         store=str(store.root),
-        at_ns=time.time_ns() if now_ns is None else now_ns,
-        services=tuple(Service(str(name), int(last), int(spans)) for name, last, spans in senders.to_numpy()),
+        at_ns=now_ns,
+        services=tuple(Service(str(name), *map(int, counts)) for name, *counts in senders.to_numpy()),
         put_aside=_asides(store.root),
         days=len(store.days()),
         files=len(paths),
@@ -108,6 +112,13 @@ def _wrong(health: Health) -> list[str]:
             f"{_utc(int(aside.last['time'] * SECOND_NS))} (span {aside.last['span_id']}). "
             "They count in no figure."
         )
+    found += [
+        f"{service.ahead:,} spans of service {service.name or '(unnamed)'} begin in the future, the last "
+        f"{_when(health.at_ns, service.last_start_ns)}. Set its machine's clock right: they count in the "
+        "hours they claim."
+        for service in health.services
+        if service.ahead
+    ]
     for sink, error in health.undelivered:
         found.append(f"given up: a message to {sink}; its last error: {error}")
     if health.free < LITTLE_ROOM:
@@ -129,13 +140,13 @@ def _usual(health: Health) -> list[str]:
     for service in health.services:
         found.append(
             f"service {service.name or '(unnamed)'}: {service.spans:,} spans, the last began "
-            f"{_ago(health.at_ns - service.last_start_ns)} ({_utc(service.last_start_ns)})."
+            f"{_when(health.at_ns, service.last_start_ns)}."
         )
     for name, at_ns in health.ticks:
         if name.endswith(" judged"):
             found.append(f"{name}: up to {_utc(at_ns)}.")
         else:
-            found.append(f"job {name}: last ran {_ago(health.at_ns - at_ns)} ({_utc(at_ns)}).")
+            found.append(f"job {name}: last ran {_when(health.at_ns, at_ns)}.")
     if not health.ticks:
         found.append("The drift job has not run on this store.")
     return found
@@ -162,13 +173,13 @@ def _asides(root: Path) -> tuple[Aside, ...]:
     return tuple(Aside(reason, counts[reason], newest[reason]) for reason in order)
 
 
-def _ago(nanoseconds: int) -> str:
-    seconds = max(nanoseconds, 0) // SECOND_NS
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return f"{seconds} seconds ago"
+def _when(now_ns: int, at_ns: int) -> str:
+    away, found = abs(now_ns - at_ns) // SECOND_NS, ""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        if away >= size or size == 1:
+            found = f"{away // size} {unit}{'' if away // size == 1 else 's'}"
+            break
+    return f"{f'{found} ago' if at_ns <= now_ns else f'in {found}'} ({_utc(at_ns)})"
 
 
 def _utc(nanoseconds: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import schema
+from cascade_otel.storage.failure import FAILED
 from cascade_otel.storage.schema import CASCADE, LABEL, TIER
 
 PRODUCTION = "coalesce(purpose, '') = ''"
@@ -18,8 +19,6 @@ LAST_INDEX = 32_767
 _REASONS = ("low_confidence", "missing_confidence", "error", "timeout", "policy")
 _OUTCOMES = ("accepted", "repeated", "exhausted", "cancelled", "abandoned", "outlived")
 _TOTALS = ("duration_ns", "cost_nano", "confidence_nano", "input_tokens", "output_tokens")
-_FAILED = """(error_type IS NOT NULL AND coalesce(outcome, '') NOT IN ('cancelled', 'abandoned'))
-            OR outcome = 'error' OR reason = 'error'"""
 
 SITE_NAMES = (
     "kind", "cascade", "task", "tier", "tier_index", "tier_kind", "model", "response_model", "version",
@@ -74,7 +73,7 @@ def sums(task: str | None) -> str:
         "n": "count(*)",
         "escalated": "count(*) FILTER (WHERE escalated)",
         "decided": "count(escalated)",
-        "errors": f"count(*) FILTER (WHERE {_FAILED})",
+        "errors": f"count(*) FILTER (WHERE {FAILED})",
         **{name: f"count(*) FILTER (WHERE reason = '{name}')" for name in _REASONS},
         **{name: f"count(*) FILTER (WHERE outcome = '{name}')" for name in _OUTCOMES},
         **{name: f"coalesce(sum({name}), 0)" for name in _TOTALS},
@@ -174,7 +173,8 @@ LAST_CALLS = f"""
 """A tier call belongs to the cascade call of its trace during which it began."""
 
 LAST_SEEN = """
-    SELECT coalesce(service, '') AS service, max(start_ns) AS last_start_ns, count(*) AS spans
+    SELECT coalesce(service, '') AS service, max(start_ns) AS last_start_ns, count(*) AS spans,
+           count(*) FILTER (WHERE start_ns > $now) AS ahead
     FROM spans GROUP BY ALL ORDER BY service
     """
 

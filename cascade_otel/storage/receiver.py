@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hmac
 import ipaddress
 import json
@@ -26,6 +27,7 @@ from cascade_otel.storage.segments import Store
 MAX_BODY, MAX_INFLATED = 4 << 20, 8 << 20
 """Bytes of a request as it arrives, and after gzip."""
 CONNECTIONS = 200
+MAX_PORT = 65_535
 STOP_S = 3
 PROTOBUF, TEXT, JSON = "application/x-protobuf", "text/plain; charset=utf-8", "application/json"
 
@@ -104,8 +106,8 @@ def check_reach(host: str, token: str | None) -> None:
     )
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there, or UserError."""
+def bind(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A socket that listens there (0: on a free port), or UserError, which names the ``option``."""
     with contextlib.ExitStack() as failing:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -113,9 +115,15 @@ def bind(host: str, port: int) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, port))
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise UserError(
+                    f"--host {host} cannot be listened on ({error.strerror}); wanted: an address of this "
+                    "machine; try --host 127.0.0.1"
+                ) from error
+            other = port + 1 if port < MAX_PORT else port - 1
             raise UserError(
                 f"{host}:{port} cannot be listened on ({error.strerror}); wanted: a free port; "
-                f"try --port {port + 1}"
+                f"try {option} {other}"
             ) from error
         failing.pop_all()
     return listening

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -167,9 +168,11 @@ class Reader:
         lists = {name: calls[name].map(list) for name in queries.LISTS.values()}
         return calls.assign(**lists)
 
-    def last_seen(self) -> pd.DataFrame:
-        """Per service ('' unnamed): last_start_ns of its newest span, and how many spans it sent."""
-        return self._ask(queries.LAST_SEEN, {}, None)
+    def last_seen(self, now_ns: int | None = None) -> pd.DataFrame:
+        """Per service ('' unnamed): last_start_ns of its newest span, how many spans it sent, and how many
+        of them begin after ``now_ns``, by default the clock's: ``ahead``.
+        """
+        return self._ask(queries.LAST_SEEN, {"now": time.time_ns() if now_ns is None else now_ns}, None)
 
     def span_hours(self) -> tuple[int, int] | None:
         """The hours of the oldest and of the newest span, both inclusive; None in an empty store."""

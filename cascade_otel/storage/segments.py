@@ -43,14 +43,21 @@ READ_TRIES = 50
 class Store:
     """A folder of segments, at ``root``.
 
-    With ``create`` false the folder has to be there: raises UserError that says what to type.
+    With ``create`` false the folder has to be there. Raises UserError that says what to type where it is
+    not, or cannot be made.
     """
 
     def __init__(self, root: str | Path, create: bool = True):
         self.root = Path(root)
         self.tmp = self.root / "tmp"
         if create:
-            self.tmp.mkdir(parents=True, exist_ok=True)
+            try:
+                self.tmp.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"--store {self.root} cannot be made a folder ({error.strerror}); wanted: a folder that "
+                    "can be written; type another --store DIR"
+                ) from error
         elif not self.root.is_dir():
             raise UserError(
                 f"no store at {self.root}; wanted: a folder of segments; "

@@ -12,28 +12,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from cascade_otel.records import SECOND_NS, Alert, AlertStatus, Finding, Stream, UserError
+from cascade_otel.records import SECOND_NS, Alert, AlertStatus, Finding, UserError
 from cascade_otel.storage.state_json import from_json, to_json
 
 BUSY_S = 10.0
-HISTORY_HOURS = 90 * 24
 FIRST_WAIT_S, LONGEST_WAIT_S, ATTEMPTS = 5, 3600, 30
 """A message that failed is tried again after 5 s, 10 s, 20 s … an hour, for about a day."""
+NOT_OURS = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+"""Errors that trying again does not mend."""
 
 UPGRADES = (
     """
     CREATE TABLE findings (place INTEGER PRIMARY KEY, body TEXT NOT NULL);
-    CREATE TABLE history (
-        task TEXT NOT NULL, stream TEXT NOT NULL, hour INTEGER NOT NULL, log_evidence REAL, state TEXT
-        NOT NULL, PRIMARY KEY (task, stream, hour)) WITHOUT ROWID;
-    CREATE INDEX history_hour ON history (hour);
     CREATE TABLE alerts (
         fingerprint TEXT PRIMARY KEY, status TEXT NOT NULL, opened_ns INTEGER NOT NULL, body TEXT NOT NULL);
     CREATE TABLE baselines (
         task TEXT PRIMARY KEY, start_hour INTEGER NOT NULL, end_hour INTEGER NOT NULL, reason TEXT NOT NULL,
-        at_ns INTEGER NOT NULL);
-    CREATE TABLE accepted (
-        task TEXT NOT NULL, start_hour INTEGER NOT NULL, end_hour INTEGER NOT NULL, reason TEXT NOT NULL,
         at_ns INTEGER NOT NULL);
     CREATE TABLE outbox (
         id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, sink TEXT NOT NULL, body TEXT NOT NULL,
@@ -71,6 +65,13 @@ class Message:
     error: str
 
 
+def _impossible(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"--state {path} cannot be opened ({reason}); wanted: a file in a folder that can be written; "
+        "type another --state FILE"
+    )
+
+
 def default_path(store_root: str | Path) -> Path:
     """Where the state of a store is kept unless said otherwise."""
     return Path(store_root) / "state.sqlite"
@@ -80,23 +81,30 @@ class State:
     """The state in the file at ``path``, which is made if absent. A context manager, safe to share
     between threads.
 
-    Every method is one transaction; ``together`` makes one of several. Raises UserError if the file is
-    something else or was written by a later version.
+    Every method is one transaction; ``together`` makes one of several. Raises UserError if the file cannot
+    be had, is something else, or was written by a later version.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+        except OSError as error:
+            raise _impossible(self.path, error.strerror or "no folder") from error
+        except sqlite3.OperationalError as error:
+            raise _impossible(self.path, str(error)) from error
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._upgrade()
         except sqlite3.DatabaseError as error:
             self._connection.close()
+            if error.sqlite_errorname.startswith(NOT_OURS):
+                raise _impossible(self.path, str(error)) from error
             if isinstance(error, sqlite3.OperationalError):
                 raise
             raise UserError(
@@ -140,31 +148,11 @@ class State:
         return [from_json(Finding, body) for (body,) in self._all("SELECT body FROM findings ORDER BY place")]
 
     def put_findings(self, findings: Sequence[Finding]) -> None:
-        """Replaces the findings, and adds their evidence to the history, which reaches back 90 days."""
+        """Replaces the findings."""
         with self.together():
             self._run("DELETE FROM findings")
             for finding in findings:
                 self._run("INSERT INTO findings (body) VALUES (?)", to_json(finding))
-                self._run(
-                    "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?)",
-                    finding.task, finding.stream, finding.hour, finding.log_evidence, finding.state,
-                )  # fmt: skip
-            if findings:
-                newest = max(finding.hour for finding in findings)
-                self._run("DELETE FROM history WHERE hour < ?", newest - HISTORY_HOURS)
-
-    def history(
-        self, task: str, since_hour: int, stream: Stream = "escalation_rate"
-    ) -> list[tuple[int, float, str]]:
-        """(hour, log evidence, task state) of each hour from ``since_hour`` on that a tick looked at."""
-        found = self._all(
-            "SELECT hour, log_evidence, state FROM history "
-            "WHERE task = ? AND stream = ? AND hour >= ? ORDER BY hour",
-            task, stream, since_hour,
-        )  # fmt: skip
-        return [
-            (hour, float("nan") if evidence is None else evidence, state) for hour, evidence, state in found
-        ]
 
     def alerts(self, status: AlertStatus | None = None) -> list[Alert]:
         """Alerts, of one status if one is given, in the order they were opened."""
@@ -191,17 +179,11 @@ class State:
         return {row[0]: Baseline(*row) for row in self._all("SELECT * FROM baselines ORDER BY task")}
 
     def put_baseline(self, baseline: Baseline) -> None:
-        """Sets the task's baseline; an accepted one is also kept in the history of what was accepted."""
-        row = (baseline.task, baseline.start_hour, baseline.end_hour, baseline.reason, baseline.at_ns)
-        with self.together():
-            self._run("INSERT OR REPLACE INTO baselines VALUES (?, ?, ?, ?, ?)", *row)
-            if baseline.reason == "accepted":
-                self._run("INSERT INTO accepted VALUES (?, ?, ?, ?, ?)", *row)
-
-    def accepted(self, task: str) -> list[Baseline]:
-        """Every shift of the task that was ever taken as the new normal, oldest first."""
-        found = self._all("SELECT * FROM accepted WHERE task = ? ORDER BY at_ns", task)
-        return [Baseline(*row) for row in found]
+        """Sets the task's baseline."""
+        self._run(
+            "INSERT OR REPLACE INTO baselines VALUES (?, ?, ?, ?, ?)",
+            baseline.task, baseline.start_hour, baseline.end_hour, baseline.reason, baseline.at_ns,
+        )  # fmt: skip
 
     def enqueue(self, fingerprint: str, sink: str, body: dict[str, Any]) -> None:
         """Puts a message into the outbox; one that waits there already is not put twice."""

@@ -73,11 +73,14 @@ def table(page: frames.Now, chosen: str) -> None:
         on_select="rerun",
         selection_mode="single-cell",
         key="tasks",
-        placeholder="",
+        placeholder="–",
         alt="Tasks, the worst first",
         column_config={
             "state": column.MultiselectColumn(
-                "State", options=list(page.states), color=list(page.states.values())
+                "State",
+                options=list(page.states),
+                color=list(page.states.values()),
+                help=frames.STATE_HELP,
             ),
             "task": column.TextColumn("Task"),
             "now": column.NumberColumn("Now", format="%.1f%%", help=frames.NOW_HELP),
@@ -104,7 +107,11 @@ def worst(place: source.Source, version: str, task: str, over: periods.Period) -
     wide, narrow = st.columns([5, 2])
     with wide.container(border=True, height="stretch"):
         st.html(markup.heading(sentences.title(task), sentences.reading_of_rate(page.escalation, over)))
-        st.vega_lite_chart(figures.escalation(page.escalation, colours, 210), alt="Escalation rate by time")
+        if page.escalation.points.empty:
+            st.html(markup.text(sentences.no_rate(page.calls, over)))
+        else:
+            spec = figures.escalation(page.escalation, colours, 210)
+            st.vega_lite_chart(spec, alt="Escalation rate by time")
     with narrow.container(border=True, height="stretch"):
         st.html(markup.heading("Why", "parts of the change"))
         if page.verdict.effects:

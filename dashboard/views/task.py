@@ -36,7 +36,12 @@ def screen(place: source.Source, task: str, chosen: str) -> None:
     wide, narrow = st.columns([5, 2])
     with wide.container(border=True, height="stretch"):
         st.html(markup.heading("Escalation rate", sentences.reading_of_rate(page.escalation, over)))
-        chart(figures.escalation(page.escalation, colours, 340), "Escalation rate by time")
+        if page.escalation.points.empty:
+            st.html(markup.text(sentences.no_rate(page.calls, over)))
+        else:
+            spec = figures.escalation(page.escalation, colours, 340)
+            # The card is as high as its neighbour, however long that one's text is.
+            st.vega_lite_chart(spec, width="stretch", height="stretch", alt="Escalation rate by time")
     with narrow.container(border=True, height="stretch"):
         why(page, place, colours)
 
@@ -171,5 +176,8 @@ if not tasks:
 else:
     with left:
         chosen = controls.chosen_task(tasks)
-    screen(place, chosen, picked)
-    report(place, chosen)
+    if chosen is None:
+        st.html(markup.banner([sentences.no_task(st.query_params["task"], over)]))
+    else:
+        screen(place, chosen, picked)
+        report(place, chosen)

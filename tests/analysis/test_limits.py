@@ -77,7 +77,6 @@ def test_a_tier_whose_calls_all_fail_passes_its_limit(store: Store) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        {"outcome": "error"},
         {"reason": "error", "outcome": "escalated"},
         {"reason": "timeout", "outcome": "cancelled"},
         {"error_type": "ValueError"},
@@ -88,28 +87,34 @@ def test_whatever_says_that_a_call_failed_counts(store: Store, how: dict[str, ob
     assert errors.value == 1.0
 
 
+def test_a_cascade_that_fails_in_the_hosts_own_code_blames_no_tier(store: Store) -> None:
+    """Its tiers had answered; the outcome they take over is the cascade's."""
+    found = look(store, tier_calls("t", RECENT, outcome="error", escalated=[None] * 40))
+    assert summary(found) == [("t", "small", "tier_errors", "quiet", 0.0)]
+
+
 def test_a_call_that_its_caller_gave_up_did_not_fail(store: Store) -> None:
     found = look(store, tier_calls("t", RECENT, error_type="CancelledError", outcome="cancelled"))
     assert found[0].value == 0.0
 
 
 def test_below_its_limit_a_tier_is_quiet(store: Store) -> None:
-    found = look(store, tier_calls("t", RECENT, outcome=["error"] * 19 + ["accepted"] * 21))
+    found = look(store, tier_calls("t", RECENT, error_type=["ValueError"] * 19 + [None] * 21))
     assert summary(found)[0] == ("t", "small", "tier_errors", "quiet", 0.475)
 
 
 def test_too_few_calls_say_nothing(store: Store) -> None:
-    assert look(store, tier_calls("t", RECENT[:29], outcome="error")) == []
+    assert look(store, tier_calls("t", RECENT[:29], error_type="ValueError")) == []
 
 
 def test_calls_before_the_ten_minutes_do_not_count(store: Store) -> None:
-    old = tier_calls("t", np.linspace(40, 10.1, 100), outcome="error")
+    old = tier_calls("t", np.linspace(40, 10.1, 100), error_type="ValueError")
     found = look(store, old, tier_calls("t", RECENT, outcome="accepted"))
     assert found[0].value == 0.0
 
 
 def test_audits_do_not_count(store: Store) -> None:
-    assert look(store, tier_calls("t", RECENT, outcome="error", purpose="audit")) == []
+    assert look(store, tier_calls("t", RECENT, error_type="ValueError", purpose="audit")) == []
 
 
 def test_missing_confidences_count_where_a_threshold_waits_for_them(store: Store) -> None:
@@ -171,5 +176,5 @@ def test_the_reader_is_asked_for_two_hours_at_most(store: Store) -> None:
 
 
 def test_values_are_plain_numbers(store: Store) -> None:
-    found = look(store, tier_calls("t", RECENT, outcome="error"))
+    found = look(store, tier_calls("t", RECENT, error_type="ValueError"))
     assert {type(one.value) for one in found} == {float}

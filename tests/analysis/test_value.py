@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from cascade_otel.analysis import value
+from cascade_otel.analysis.labels import Quality
+from cascade_otel.analysis.savings import Spending
 from cascade_otel.records import HOUR_NS, TaskSummary
 from cascade_otel.statistics import calibration, deferral
 from cascade_otel.storage import schema
@@ -149,7 +151,9 @@ def test_without_costs_nothing_is_said_about_them(tmp_path: Path) -> None:
     assert (found.pays, "costs are unknown" in found.pays_reason) == ("unknown", True)
 
 
-def test_calls_without_a_decision_are_not_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("escalated", [None, False])
+def test_calls_without_a_decision_are_not_counted(tmp_path: Path, escalated: bool | None) -> None:
+    """A call that failed has none, also where an earlier version recorded that it did not escalate."""
     store = made_up.write(tmp_path, [calls("t", Traffic(), days=1)])
     store.append(
         schema.rows(
@@ -162,7 +166,8 @@ def test_calls_without_a_decision_are_not_counted(tmp_path: Path) -> None:
                 "duration_ns": [1] * 3,
                 "cascade": ["extract"] * 3,
                 "task": ["t", "t", "only failed"],
-                "outcome": ["error", "cancelled", "error"],
+                "outcome": ["error", "cancelled", "abandoned"],
+                "escalated": [escalated] * 3,
             }
         )
     )
@@ -195,8 +200,24 @@ def test_the_table_has_a_line_for_each_summary_and_shows_no_control_characters()
     one = TaskSummary(
         "a\nb\x1b[31m", 3, 0.5, 1.5, "USD", None, "unknown", 1.0, 2.0, None, None, pays_reason="why"
     )
-    head, line = value.lines([one])
+    head, line, _, verdict = value.lines([one])
     assert head.split()[:3] == ["task", "calls", "escalated"]
     assert line.startswith("a?b?[31m")
     assert "50.0%" in line
-    assert line.endswith("unknown: why")
+    assert line.endswith("unknown")
+    assert verdict == "a?b?[31m: pays unknown: why"
+
+
+@pytest.mark.parametrize(
+    ("money", "verdict"),
+    [
+        (
+            Spending(reason="tier small records no cost"),
+            ("unknown", "savings are unknown: tier small records no cost; one that is free says cost=0"),
+        ),
+        (Spending(savings=-0.001), ("no", "it costs as much as the strong tier alone")),
+        (Spending(savings=-0.2), ("no", "it costs 20% more than the strong tier alone")),
+    ],
+)
+def test_money_decides_first(money: Spending, verdict: tuple[str, str]) -> None:
+    assert value._pays(100, 0.2, money, Quality(labelled=500, auroc=0.9, low=0.8, enough=True)) == verdict

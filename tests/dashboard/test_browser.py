@@ -133,6 +133,11 @@ def test_a_deep_link_opens_the_task_in_its_range(address: str, seen: Seen) -> No
         timeout=30_000
     )
     assert "range=3d" in page.url
+    chart, command = (
+        page.locator(f"[data-testid={part}]").first.bounding_box() for part in ("stVegaLiteChart", "stCode")
+    )
+    # The first chart ends where the longer card beside it ends.
+    assert abs(chart["y"] + chart["height"] - command["y"] - command["height"]) < 30
     assert seen.shows_something()
     page.get_by_text("30d", exact=True).click()
     page.get_by_text("every 6 hours, UTC").wait_for(timeout=30_000)
@@ -140,6 +145,19 @@ def test_a_deep_link_opens_the_task_in_its_range(address: str, seen: Seen) -> No
     assert "task=shifted" in page.url
     assert seen.errors == []
     assert seen.strangers() == []
+
+
+def test_a_task_is_chosen_where_the_address_names_none_there_is(address: str, browser: Any) -> None:
+    seen = Seen(browser, "light")
+    page = seen.page
+    page.goto(f"{address}/task?task=nosuch")
+    page.get_by_text("There is no task nosuch in this store").wait_for(timeout=60_000)
+    page.locator("[data-testid=stSelectbox] input").click()
+    page.get_by_role("option", name="shifted").click()
+    page.get_by_text("small-b answers now.").wait_for(timeout=30_000)
+    assert "task=shifted" in page.url
+    assert seen.errors == []
+    seen.context.close()
 
 
 @pytest.mark.parametrize("name", list(HOSTILE.values()))

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cascade_otel.records import HOUR_NS, SECOND_NS
 from cascade_otel.storage.calls import two_tier_rows
 from cascade_otel.storage.segments import Store
+from cascade_otel.storage.state import State
 from tests.dashboard.conftest import Open
 from tests.presentation.small_store import NOW_HOUR, Built, build, calls
 
@@ -43,7 +45,7 @@ def test_the_first_screen_shows_the_alert_the_numbers_and_the_tasks(page: Open, 
     assert "is drifting: escalation 20% → 40% since" in html(test)
     assert "likely the model (+19 points), +$3.84 a day" in html(test)
     shown = metrics(test)
-    assert shown["Calls"] == ("7,205", "1,023 a day")
+    assert shown["Calls"] == ("7,205", "1,029 a day")
     assert shown["Escalation rate"] == ("22%", "1,584 escalated")
     assert shown["Cost"] == ("$30.25", "58% saved against strong-only")
     assert shown["Latency, escalated"][0].startswith("2.")
@@ -112,8 +114,30 @@ def test_the_task_page_opens_on_the_worst_task(page: Open, current: Built) -> No
     assert page(TASK, current.source.store).selectbox[0].value == "shifted"
 
 
-def test_a_task_that_is_gone_falls_back_to_the_worst(page: Open, current: Built) -> None:
-    assert page(TASK, current.source.store, task="gone").selectbox[0].value == "shifted"
+def test_a_task_that_there_is_not_is_said_and_another_can_be_chosen(page: Open, current: Built) -> None:
+    test = page(TASK, current.source.store, task="<b>gone")
+    assert "There is no task &lt;b&gt;gone in this store" in html(test)
+    assert test.selectbox[0].value is None
+    assert not test.get("vega_lite_chart")
+    test.selectbox[0].select("steady").run()
+    assert not test.exception
+    assert test.query_params["task"] == "steady"
+    assert test.selectbox[0].value == "steady"
+    assert "<strong>steady</strong> is quiet" in html(test)
+
+
+def test_a_store_of_five_minutes_says_when_it_is_judged(page: Open, tmp_path: Path) -> None:
+    one_call(tmp_path)
+    with State(tmp_path / "state.sqlite") as state:
+        state.tick("drift", NOW_HOUR * HOUR_NS + 240 * SECOND_NS)
+    test = page(NOW, tmp_path)
+    assert "Nothing to judge yet: first judged when the hour is over, 17:00 UTC." in html(test)
+    assert 'aria-label="Note"' in html(test)
+    assert test.dataframe[0].value["state"].tolist() == [["first judged 17:00 UTC"]]
+    test = page(TASK, tmp_path, task="only")
+    assert "is new: first judged when the hour is over, 17:00 UTC." in html(test)
+    assert "No hour with calls is over yet: the curve begins at 17:00 UTC." in html(test)
+    assert len(test.get("vega_lite_chart")) == 2
 
 
 def test_a_quiet_task_offers_no_cause_and_nothing_to_accept(page: Open, current: Built) -> None:

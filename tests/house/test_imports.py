@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 LIGHT = """
 import sys
 import opentelemetry.metrics, opentelemetry.trace
@@ -28,6 +30,9 @@ def test_importing_the_recording_side_loads_the_api_and_the_standard_library_onl
     assert sdk == ""
 
 
-def test_evidently_is_imported_by_no_process_of_ours_but_its_own_child() -> None:
-    program = "import sys, cascade_otel.job; print([m for m in sys.modules if m.startswith('evidently')])"
+@pytest.mark.parametrize("module", ["job", "presentation.drift_report", "presentation.cached"])
+def test_evidently_is_imported_by_no_process_of_ours_but_its_own_child(module: str) -> None:
+    program = (
+        f"import sys, cascade_otel.{module}; print([m for m in sys.modules if m.startswith('evidently')])"
+    )
     assert loaded(program) == ["[]"]

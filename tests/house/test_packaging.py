@@ -33,6 +33,7 @@ def test_dashboard_alerts_and_demo_data_are_shipped_in_the_wheel(wheel: zipfile.
         "alerts/cascade.rules.yml",
         "alerts/runbooks.md",
         "examples/data/NOTICE",
+        "examples/data/answers.parquet",
     ):
         assert f"cascade_otel/_bundled/{wanted}" in names
     assert "cascade_otel/py.typed" in names

@@ -3,13 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 
+from cascade_otel.analysis.value import summarise
 from cascade_otel.presentation import frames
 from cascade_otel.presentation.frames import Now
 from cascade_otel.presentation.periods import period
 from cascade_otel.presentation.source import Watch
+from cascade_otel.records import HOUR_NS, SECOND_NS
+from cascade_otel.storage import schema
 from cascade_otel.storage.calls import two_tier_rows
 from cascade_otel.storage.rollup import open_reader
 from cascade_otel.storage.segments import Store
@@ -27,7 +32,7 @@ def page(built: Built) -> Now:
 def test_tiles_say_what_all_tasks_did_in_the_range(page: Now) -> None:
     assert page.calls == 7205
     assert [(tile.label, tile.value, tile.note) for tile in page.tiles[:3]] == [
-        ("Calls", "7,205", "1,023 a day"),
+        ("Calls", "7,205", "1,029 a day"),
         ("Escalation rate", "22%", "1,584 escalated"),
         ("Cost", "$30.25", "58% saved against strong-only"),
     ]
@@ -124,7 +129,71 @@ def test_savings_are_unknown_where_no_strong_call_has_a_price(tmp_path: Path) ->
     Store(tmp_path).append(two_tier_rows(frame))
     with open_reader(Store(tmp_path, create=False)) as reader:
         page = frames.now(reader, Watch(), WEEK)
-    assert page.tiles[2].note == ""
+    assert page.tiles[2].note == "tier large records no cost"
+
+
+def test_a_tier_of_unknown_cost_is_not_free(tmp_path: Path) -> None:
+    frame = calls("free", pd.Series([NOW_HOUR - 1]).to_numpy(), 20, 4).drop(columns=["cheap_cost_nano"])
+    page = shown(tmp_path, frame)
+    assert (page.tiles[2].value, page.tiles[2].note) == ("$0.0400", "tier small records no cost")
+
+
+def test_the_first_screen_and_the_summary_tell_the_same_savings(tmp_path: Path) -> None:
+    hours = np.arange(NOW_HOUR - 30, NOW_HOUR)
+    frame = pd.concat([calls("a", hours, 20, 4), calls("b", hours, 10, 7)], ignore_index=True)
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes(["object", "string"]), "category"))
+    page = shown(tmp_path, frame)
+    with open_reader(Store(tmp_path, create=False)) as reader:
+        pooled = summarise(reader)[-1]
+    assert pooled.savings is not None
+    # 30 x (30 cheap and 11 strong calls) against 30 x 30 strong ones.
+    assert pooled.savings == pytest.approx(1 - (30 * 0.002 + 11 * 0.01) / (30 * 0.01))
+    assert page.tiles[2].note == f"{pooled.savings:.0%} saved against strong-only"
+
+
+def test_a_day_is_told_of_the_time_since_the_first_call(tmp_path: Path) -> None:
+    page = shown(tmp_path, calls("two days", np.arange(NOW_HOUR - 48, NOW_HOUR + 1), 20, 4))
+    assert page.tiles[0].note == "480 a day"
+    assert page.table["cost_per_day"][0] == pytest.approx(24 * (20 * 0.002 + 4 * 0.01))
+
+
+def test_less_than_a_day_says_nothing_about_a_day(tmp_path: Path) -> None:
+    page = shown(tmp_path, calls("young", np.arange(NOW_HOUR - 23, NOW_HOUR + 1), 70, 4))
+    assert page.calls == 24 * 70
+    assert page.tiles[0].note == ""
+    assert np.isnan(page.table["cost_per_day"][0])
+
+
+def test_tiers_called_outside_a_cascade_count_their_own_calls_and_say_so(tmp_path: Path) -> None:
+    frame = calls("inside", np.array([NOW_HOUR - 1]), 20, 4)
+    page = shown(tmp_path, frame, calls("small", np.array([NOW_HOUR - 1]), 10, 0))
+    rows = page.table.set_index("task")["calls"].to_dict()
+    assert rows == {"inside": 20, "small (outside a cascade)": 10}
+    assert page.tasks == ("inside", "small")
+    assert page.calls == 20
+
+
+def test_a_new_task_says_when_it_is_first_judged(tmp_path: Path) -> None:
+    watch = Watch(last_tick_ns=NOW_HOUR * HOUR_NS + 300 * SECOND_NS)
+    page = shown(tmp_path, calls("new", np.array([NOW_HOUR]), 3, 0), watch=watch)
+    assert page.table["state"].tolist() == [[f"first judged {(NOW_HOUR + 1) % 24}:00 UTC"]]
+
+
+def shown(
+    store: Path, frame: pd.DataFrame, outside: pd.DataFrame | None = None, watch: Watch | None = None
+) -> Now:
+    """The first screen of a store of calls, and of tier calls that no cascade is around."""
+    parts = []
+    for part in (frame, outside):
+        if part is not None:
+            part["trace_hi"] = part["trace_lo"] = 1000 * len(parts) + np.arange(1, len(part) + 1)
+            parts.append(two_tier_rows(part))
+    if outside is not None:
+        parts[1] = parts[1].filter(pc.equal(parts[1]["kind"], schema.TIER))
+    for table in parts:
+        Store(store).append(table)
+    with open_reader(Store(store, create=False)) as reader:
+        return frames.now(reader, watch or Watch(), WEEK)
 
 
 def test_hostile_names_are_made_one_harmless_line(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_counts(number: int, text: str) -> None:
 def test_an_hour_is_told_in_utc() -> None:
     assert words.hour(0) == "1 Jan 00:00 UTC"
     assert words.hour(490_000) == "24 Nov 16:00 UTC"
+    assert words.clock(490_000) == "16:00 UTC"
+    assert words.clock(490_009) == "01:00 UTC"
 
 
 def test_a_name_keeps_to_its_line() -> None:

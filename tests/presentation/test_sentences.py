@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cascade_otel.presentation import sentences
+from cascade_otel.presentation.periods import period
 from cascade_otel.presentation.source import Reach, Watch
 from cascade_otel.presentation.verdicts import verdict
 from cascade_otel.records import HOUR_NS, SECOND_NS, Finding, Stream
@@ -63,7 +64,7 @@ def test_all_firing_alerts_are_told_worst_first() -> None:
             "90% of answers of small have no confidence since {}; the limit is 50%.",
         ),
         ("escalation_limit", 0.55, 0.4, "escalates 55% of its calls since {}; the limit is 40%."),
-        ("cost_limit", 31.0, 25.0, "costs $31.00 a day since {}; the limit is $25.00."),
+        ("cost_limit", 31.0, 25.0, "has cost $31.00 since midnight UTC; the limit is $25.00."),
         ("no_data", None, None, "has sent no calls since {}."),
     ],
 )
@@ -73,6 +74,25 @@ def test_each_fixed_limit_says_what_was_measured(
     finding = replace(STEADY, stream=stream, state="drifting", value=value, limit=limit, log_needed=0.0)
     ((_, _, said),) = banner(watch(finding, alerts=(alert(finding),)))
     assert said == text.format(f"{sentences.words.hour(NOW_HOUR - 1)} (60 min)")
+
+
+def test_an_alert_on_a_limit_tells_what_the_last_tick_measured() -> None:
+    opened = replace(STEADY, stream="tier_errors", state="drifting", value=1.0, limit=0.5, log_needed=0.0)
+    easing = replace(opened, state="quiet", value=0.444)
+    other = replace(opened, tier="large", value=0.9)
+    ((_, _, said),) = banner(watch(other, easing, alerts=(alert(opened),)))
+    assert said.startswith("44% of calls to small fail since ")
+    assert said.endswith("; the limit is 50%, and the alert ends well below it.")
+    line = sentences.task_line(verdict(watch(other, easing, alerts=(alert(opened),)), "steady"), NOW_NS)
+    assert line.text == said
+
+
+def test_an_alert_on_a_limit_that_nothing_measured_lately_is_told_in_the_past() -> None:
+    opened = replace(STEADY, stream="tier_errors", state="drifting", value=1.0, limit=0.5, log_needed=0.0)
+    seen = watch(STEADY, alerts=(alert(opened),))
+    ((_, _, said),) = banner(seen)
+    assert said.startswith("100% of calls to small failed, since ")
+    assert sentences.task_line(verdict(seen, "steady"), NOW_NS).text == said
 
 
 def test_lack_of_calls_never_looks_resolved() -> None:
@@ -115,7 +135,31 @@ def test_an_empty_store_says_so() -> None:
 
 
 def test_learning_alone_is_not_called_quiet() -> None:
-    assert banner(watch(YOUNG))[0][2].startswith("Nothing to judge yet")
+    ((tone, _, text),) = banner(watch(YOUNG))
+    assert (tone, text[:20]) == ("plain", "Nothing to judge yet")
+
+
+def test_where_nothing_was_judged_the_banner_is_not_green_and_says_when_it_will_be() -> None:
+    errors = replace(STEADY, stream="tier_errors", state="quiet", value=0.1, limit=0.5, log_needed=0.0)
+    for seen in (watch(), watch(errors)):
+        ((tone, _, text),) = banner(seen, tasks=1)
+        assert tone == "plain"
+        assert text == (
+            "Nothing to judge yet: first judged when the hour is over, 17:00 UTC. "
+            "1 task watched, data 40 s old."
+        )
+
+
+def test_a_task_that_is_new_says_when_it_is_first_judged() -> None:
+    new, never = (sentences.task_line(verdict(seen, "new"), NOW_NS) for seen in (watch(), Watch()))
+    assert new.text == "is new: first judged when the hour is over, 17:00 UTC."
+    assert never.text == "has not been judged yet: the drift job has not run."
+
+
+def test_an_empty_time_line_says_why() -> None:
+    over = period("7d", NOW_HOUR, NOW_HOUR)
+    assert sentences.no_rate(3, over) == "No hour with calls is over yet: the curve begins at 17:00 UTC."
+    assert sentences.no_rate(0, over) == sentences.NO_DECISIONS
 
 
 @pytest.mark.parametrize(

@@ -148,10 +148,12 @@ def test_the_last_calls_tell_path_confidence_cost_and_trace(shifted: TaskPage) -
     assert newest["cost"] == pytest.approx(0.002)
     assert newest["model"] == "small-b"
     assert len(newest["trace"]) == 32
+    assert newest["outcome"] == "accepted"
     escalated = shifted.last_calls[shifted.last_calls["path"] != "small"].iloc[0].to_dict()
     assert escalated["path"] == "small → large"
     assert escalated["confidence"] == pytest.approx(0.5)
     assert escalated["latency"] == pytest.approx(2.5)
+    assert escalated["outcome"] == "escalated"
 
 
 def test_labels_draw_both_curves_and_audits_stand_for_the_accepted(built: Built, shifted: TaskPage) -> None:

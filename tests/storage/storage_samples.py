@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from cascade_otel.records import DAY_NS, HOUR_NS
 from cascade_otel.storage import schema
 
+KILLS = 200 if os.environ.get("CASCADE_OTEL_TORTURE") else 8
+"""Processes killed by -9 in a test."""
 DAY = 20_700
 NOW_NS = DAY * DAY_NS + 12 * HOUR_NS
 

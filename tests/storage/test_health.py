@@ -35,6 +35,19 @@ def test_it_says_when_each_service_was_last_heard(tmp_path):
     assert "3 rows of 1 days in 1 files" in text
 
 
+def test_spans_in_the_future_are_named(tmp_path):
+    """A clock that runs ahead; one that is seconds off is none."""
+    store = Store(tmp_path)
+    ahead = [LAST + 3 * 24 * HOUR_NS, LAST + HOUR_NS]
+    store.append(rows(3, service=["shop", "shop", "search"], start_ns=[*ahead, LAST + 2 * SECOND_NS]))
+    found = health.lines(health.report(store, tmp_path / "state.sqlite", LAST))
+    assert found[0].startswith(
+        "2 spans of service shop begin in the future, the last in 3 days (2026-09-07 05"
+    )
+    assert sum("begin in the future" in line for line in found) == 1
+    assert "service shop: 2 spans, the last began in 3 days (2026-09-07 05:00:00 UTC)." in found
+
+
 def test_it_says_why_the_last_span_was_put_aside(tmp_path):
     store = Store(tmp_path)
     put_aside.keep(tmp_path, [PutAside("trace id", "01", "search")])

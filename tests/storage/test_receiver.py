@@ -29,7 +29,7 @@ from cascade_otel.storage import put_aside
 from cascade_otel.storage.otlp_wire import Status
 from cascade_otel.storage.receiver import MAX_BODY, bind, check_reach
 from tests.storage.receiver_process import PROGRAM, PROTOBUF, ROOT, Receiver, body, free_port, ids, stored_ids
-from tests.storage.storage_samples import put
+from tests.storage.storage_samples import KILLS, put
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +301,7 @@ def test_a_full_disk_is_told_and_passes(tmp_path):
         running.process.stderr.close()
 
 
+@pytest.mark.timeout(7200)
 def test_kill_9_loses_nothing_acknowledged_and_doubles_nothing(tmp_path):
     """Four clients that send again until they are acknowledged, and a receiver killed 6 times."""
     port, dice = free_port(), random.Random(2)
@@ -334,7 +335,7 @@ def test_kill_9_loses_nothing_acknowledged_and_doubles_nothing(tmp_path):
     for thread in clients:
         thread.start()
     try:
-        for _ in range(6):
+        for _ in range(KILLS):
             time.sleep(0.3 + dice.random())
             running.process.kill()
             running.process.wait()

@@ -42,9 +42,7 @@ def reference(table) -> pd.DataFrame:
     cascade = frame["kind"] == schema.CASCADE
     frame["tier"] = np.where(cascade, frame["final_tier"], frame["tier"])
     failed = frame["error_type"].notna() & ~frame["outcome"].isin(["cancelled", "abandoned"])
-    counted = pd.DataFrame(
-        {"n": 1, "errors": failed | (frame["outcome"] == "error") | (frame["reason"] == "error")}
-    )
+    counted = pd.DataFrame({"n": 1, "errors": failed | frame["reason"].isin(["error", "timeout"])})
     counted["escalated"] = frame["escalated"].eq(True)
     counted["decided"] = frame["escalated"].notna()
     for name in ("low_confidence", "missing_confidence", "error", "timeout", "policy"):
@@ -245,10 +243,11 @@ def test_services_and_hours_seen(tmp_path):
     )
     with open_reader(store) as reader:
         assert reader.span_hours() == (START, START + 40)
-        assert reader.last_seen().to_dict("list") == {
+        assert reader.last_seen((START + 30) * HOUR_NS).to_dict("list") == {
             "service": ["", "a"],
             "last_start_ns": [(START + 40) * HOUR_NS, (START + 30) * HOUR_NS],
             "spans": [1, 2],
+            "ahead": [1, 0],
         }
 
 

@@ -20,7 +20,7 @@ from cascade_otel.records import DAY_NS, UserError
 from cascade_otel.storage import schema, segments
 from cascade_otel.storage.rollup import open_reader
 from cascade_otel.storage.segments import Store, unreadable
-from tests.storage.storage_samples import DAY, rows
+from tests.storage.storage_samples import DAY, KILLS, rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,6 +223,7 @@ for batch in range(first, first + 10_000):
 """
 
 
+@pytest.mark.timeout(7200)
 def test_killed_writers_lose_no_acknowledged_row(tmp_path):
     """Three writers under kill -9, each repeating its last batch: acked ≤ seen ≤ tried, always, each once."""
     root, logs = tmp_path / "store", [tmp_path / f"log-{me}" for me in range(3)]
@@ -249,7 +250,7 @@ def test_killed_writers_lose_no_acknowledged_row(tmp_path):
     dice, writers, looks = random.Random(1), [start(me) for me in range(3)], 0
     try:
         with open_reader(Store(root)) as reader:
-            for _ in range(5):
+            for _ in range(KILLS):
                 me = dice.randrange(3)
                 kill_at, deadline = acks_of(me) + 2 + dice.randrange(5), time.monotonic() + 60
                 while acks_of(me) < kill_at:
@@ -273,3 +274,10 @@ def test_killed_writers_lose_no_acknowledged_row(tmp_path):
             writer.wait()
     assert looks > 5
     assert not np.any([writer.returncode == 1 for writer in writers])
+
+
+def test_a_store_that_cannot_be_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(UserError, match=r"--store .* cannot be made a folder .* wanted"):
+            Store(root)

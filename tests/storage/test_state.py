@@ -68,20 +68,10 @@ def test_a_record_of_another_version_can_be_read():
     assert from_json(Finding, text) == FULL
 
 
-def test_findings_are_replaced_and_their_evidence_is_kept(state):
+def test_findings_are_replaced(state):
     state.put_findings([FULL, replace(FULL, stream="confidence_shape", log_evidence=math.nan)])
     state.put_findings([replace(FULL, hour=498_001, log_evidence=2.0, state="quiet")])
     assert state.findings() == [replace(FULL, hour=498_001, log_evidence=2.0, state="quiet")]
-    assert state.history(FULL.task, 0) == [(498_000, 0.1 + 0.2, "drifting"), (498_001, 2.0, "quiet")]
-    assert state.history(FULL.task, 498_001) == [(498_001, 2.0, "quiet")]
-    [(_, evidence, _)] = state.history(FULL.task, 0, "confidence_shape")
-    assert math.isnan(evidence)
-
-
-def test_history_reaches_back_ninety_days(state):
-    state.put_findings([FULL])
-    state.put_findings([replace(FULL, hour=FULL.hour + 90 * 24 + 1)])
-    assert [hour for hour, _, _ in state.history(FULL.task, 0)] == [FULL.hour + 90 * 24 + 1]
 
 
 def test_an_alert_is_replaced_by_its_fingerprint(state):
@@ -93,13 +83,20 @@ def test_an_alert_is_replaced_by_its_fingerprint(state):
     assert state.alerts("resolved") == [replace(ALERT, status="resolved", resolved_ns=99)]
 
 
-def test_accepted_baselines_are_a_history(state):
-    first, second = Baseline("t", 1, 2, "accepted", 10), Baseline("t", 3, 4, "accepted", 20)
-    for baseline in (first, second, Baseline("t", 5, 6, "trailing", 30)):
+def test_a_baseline_is_replaced(state):
+    for baseline in (Baseline("t", 1, 2, "accepted", 10), Baseline("t", 5, 6, "trailing", 30)):
         state.put_baseline(baseline)
     assert state.baseline("t") == Baseline("t", 5, 6, "trailing", 30)
     assert state.baseline("u") is None
-    assert state.accepted("t") == [first, second]
+
+
+def test_a_file_that_cannot_be_had_is_told_in_one_line(tmp_path):
+    """A folder, and a path below a file."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "state.sqlite"):
+        with pytest.raises(UserError, match=r"--state .* cannot be opened .* wanted") as error:
+            State(path)
+        assert "\n" not in str(error.value)
 
 
 def test_a_message_waits_longer_after_each_failure_and_is_given_up_in_the_end(state):
