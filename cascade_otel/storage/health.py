@@ -128,9 +128,14 @@ def _wrong(health: Health) -> list[str]:
     return found
 
 
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+
+
 def _usual(health: Health) -> list[str]:
     found = [
-        f"{health.store}: {health.rows:,} rows of {health.days} days in {health.files:,} files, "
+        f"{health.store}: {_many(health.rows, 'row')} of {_many(health.days, 'day')} "
+        f"in {_many(health.files, 'file')}, "
         f"{health.size / 1e6:,.1f} MB."
     ]
     if not health.services:
@@ -139,7 +144,7 @@ def _usual(health: Health) -> list[str]:
         )
     for service in health.services:
         found.append(
-            f"service {service.name or '(unnamed)'}: {service.spans:,} spans, the last began "
+            f"service {service.name or '(unnamed)'}: {_many(service.spans, 'span')}, the last began "
             f"{_when(health.at_ns, service.last_start_ns)}."
         )
     for name, at_ns in health.ticks:
