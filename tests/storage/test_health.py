@@ -32,7 +32,7 @@ def test_it_says_when_each_service_was_last_heard(tmp_path):
     text = said(store, tmp_path / "state.sqlite")
     assert "service shop: 2 spans, the last began 1 minute ago (2026-09-04 04:58:30 UTC)." in text
     assert "service (unnamed): 1 span, the last began 0 seconds ago" in text
-    assert "3 rows of 1 days in 1 files" in text
+    assert "3 rows of 1 day in 1 file" in text
 
 
 def test_spans_in_the_future_are_named(tmp_path):
