@@ -11,6 +11,7 @@ from cascade_otel.analysis import baselines, diagnosis, drift, limits, money
 from cascade_otel.policy import Policy
 from cascade_otel.records import HOUR_NS, Alert, Finding, Stream, TaskHours
 from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.schema import confidence_cell
 from cascade_otel.storage.state import Baseline, State
 
 JUDGED = "drift judged"
@@ -93,7 +94,8 @@ def _history(
     start = min([start, *watched])
     history = reader.task_hours(max(start, found[0] // 24 * 24), now_hour)
     declared = [policy.of(task).threshold for task in history.tasks]
-    cells = np.array([-1 if one is None else round(one * 1e6) // 10_000 for one in declared], np.int64)
+    nano = np.array([np.nan if one is None else one * 1e9 for one in declared])
+    cells = np.where(np.isnan(nano), -1, confidence_cell(np.rint(np.nan_to_num(nano)).astype(np.int64)))
     return replace(
         history, threshold_cell=np.where(history.threshold_cell < 0, cells, history.threshold_cell)
     )

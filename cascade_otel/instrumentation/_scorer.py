@@ -13,6 +13,7 @@ from opentelemetry.context import get_current
 from cascade_otel.instrumentation._calls import OpenCall, current, silent
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._guard import Guard
+from cascade_otel.instrumentation._shapes import code_of
 from cascade_otel.instrumentation._tier_call import OpenTier
 from cascade_otel.instrumentation._values import attribute
 from cascade_otel.instrumentation._visits import Visit
@@ -46,8 +47,7 @@ class scorer:
         async def awaited(result: Any) -> Any:
             return self.note(await result)
 
-        called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 (its code is asked for, not whether it is callable)
-        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+        is_async = any(map(inspect.iscoroutinefunction, code_of(function)))
         return score_async if is_async else score  # type: ignore[return-value]  # same type as F, which mypy cannot follow
 
     def note(self, result: Any) -> Any:

@@ -15,10 +15,17 @@ Begin: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], OpenCall]
 Shape: TypeAlias = Callable[[Callable[..., Any], Begin], Callable[..., Any]]
 
 
+def code_of(function: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    """What to ask for its kind: the function, and of a callable object what its call runs."""
+    if inspect.isroutine(function):
+        return (function,)
+    called = getattr(function, "__call__", function)  # noqa: B004 (its code is asked for, not whether it is callable)
+    return function, called
+
+
 def driven(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     """The function, each call of it under the open call that ``begin(args, kwargs)`` gives."""
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004 (its code is asked for, not whether it is callable)
-    for each in (function, called):
+    for each in code_of(function):
         if inspect.isasyncgenfunction(each):
             return _async_generator(function, begin)
         if inspect.isgeneratorfunction(each):

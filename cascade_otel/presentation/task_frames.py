@@ -192,7 +192,7 @@ def latency(reader: Reader, task: str, period: Period) -> Latency:
 def last_calls(reader: Reader, task: str, limit: int = 50) -> pd.DataFrame:
     """The newest calls; confidence, threshold and model are the first tier's, latency is in seconds."""
     found = reader.last_calls(task, limit)
-    records: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]
+    records: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]  # its keys are texts
     rows = [
         {
             "time": pd.Timestamp(call["start_ns"]),
