@@ -18,6 +18,7 @@ check: $(VENV)/dev  ## types, lint, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev  ## every figure the documentation claims, measured here

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from cascade_otel.configure import configure
+from cascade_otel.instrumentation._audit import Audit
 from cascade_otel.instrumentation._cascade import cascade
 from cascade_otel.instrumentation._feedback import feedback
 from cascade_otel.instrumentation._record import record_call
@@ -13,13 +15,25 @@ from cascade_otel.instrumentation._tier import tier
 
 if TYPE_CHECKING:
     from cascade_otel.records import TierCall
+    from cascade_otel.runner import Runner
 
-__all__ = ["TierCall", "annotate", "cascade", "configure", "feedback", "record_call", "scorer", "tier"]
+__all__ = [
+    "Audit",
+    "Runner",
+    "TierCall",
+    "annotate",
+    "cascade",
+    "configure",
+    "feedback",
+    "record_call",
+    "scorer",
+    "tier",
+]
+
+_AT_FIRST_USE = {"Runner": "runner", "TierCall": "records"}  # half of the import's time otherwise
 
 
 def __getattr__(name: str) -> object:
-    if name == "TierCall":  # half of the import's time otherwise, for what only record_call needs
-        from cascade_otel.records import TierCall
-
-        return TierCall
+    if name in _AT_FIRST_USE:
+        return getattr(importlib.import_module(f"cascade_otel.{_AT_FIRST_USE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

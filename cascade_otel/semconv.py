@@ -53,6 +53,7 @@ TOTAL_COST = "cascade.total_cost"
 INPUT_SEGMENT = "cascade.input.segment"
 INPUT_SIZE = "cascade.input.size"
 CANARY_ID = "cascade.canary.id"
+AUDIT_WEIGHT = "cascade.audit.weight"
 FEEDBACK_CORRECT = "cascade.feedback.correct"
 FEEDBACK_SOURCE = "cascade.feedback.source"
 FEEDBACK_WEIGHT = "cascade.feedback.weight"
@@ -75,8 +76,8 @@ PURPOSES = ("production", "audit", "canary")
 TIER_KINDS = ("model", "multimodal", "human", "rule")
 REASONS = ("low_confidence", "missing_confidence", "error", "timeout", "policy")
 OUTCOMES = ("accepted", "escalated", "repeated", "exhausted", "error", "cancelled", "abandoned", "outlived")
-COST_SOURCES = (("user",), ("genai-prices", "litellm"))
-"""Those that are recorded, and those that are reserved."""
+COST_SOURCES = ("user", "litellm", "genai-prices")
+"""Your code, the result itself, a table of prices."""
 
 ATTRIBUTES = (
     Attribute(CASCADE_NAME, "string", "both spans, metrics", "the cascade, by default its function's name"),
@@ -87,7 +88,8 @@ ATTRIBUTES = (
     Attribute(CASCADE_VERSION, "string", "both spans", "your own configuration or prompt version"),
     Attribute(INPUT_SEGMENT, "string", "both spans", "opt-in kind of input (language, source), never text"),
     Attribute(INPUT_SIZE, "int", "both spans", "opt-in size of the input, in your own unit"),
-    Attribute(CANARY_ID, "string", "both spans", "reserved: which stored prompt was asked again"),
+    Attribute(CANARY_ID, "string", "both spans", "which stored prompt was asked again"),
+    Attribute(AUDIT_WEIGHT, "double", "both spans of an audit", "how many accepted calls it stands for"),
     Attribute(ESCALATED, "boolean", "both spans", "a later tier was called after this one had answered"),
     Attribute(OUTCOME, "string", "both spans, metrics", ", ".join(OUTCOMES)),
     Attribute(TIER_NAME, "string", "tier span, feedback span, metrics", "the tier"),
@@ -101,16 +103,11 @@ ATTRIBUTES = (
         TIER_AGREED,
         "boolean",
         "tier span",
-        "reserved: this answer against the stronger one, where both are known",
+        "this answer against the strongest tier's; on an audit's, the accepted answer against it",
     ),
     Attribute(COST_AMOUNT, "double", "tier span", "cost of the call"),
     Attribute(COST_CURRENCY, "string", "tier span", "USD unless said otherwise"),
-    Attribute(
-        COST_SOURCE,
-        "string",
-        "tier span",
-        "; reserved: ".join(map(", ".join, COST_SOURCES)),
-    ),
+    Attribute(COST_SOURCE, "string", "tier span", ", ".join(COST_SOURCES)),
     Attribute(TIME_TO_FIRST_CHUNK, "double", "tier span", "seconds to a stream's first chunk"),
     Attribute(TOTAL_COST, "double", "cascade span", "cost of all tier calls"),
     Attribute(TIER_COUNT, "int", "cascade span", "tiers visited"),

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
+from cascade_otel.instrumentation import _prices
 from cascade_otel.instrumentation._calls import hand_on_late, wake
 
 
@@ -29,10 +30,14 @@ class RecordedTier:
     escalated: bool | None
     reason: str | None
     confidence: float | None
+    confidence_source: str | None
     threshold: float | None
+    agreed: bool | None
+    kind: str
     model: str | None
     response_model: str | None
     cost: float | None
+    cost_source: str | None
     input_tokens: int | None
     output_tokens: int | None
     index: int | None
@@ -54,11 +59,25 @@ class RecordedCascade:
     version: str | None
     purpose: str
     segment: str | None
+    error: str | None
     input_size: int | None
+    canary_id: str | None
+    audit_weight: float | None
     duration_s: float
     trace_id: str
     tiers: tuple[RecordedTier, ...]
     """Its tier calls, in order of start."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFeedback:
+    """One label. ``trace_id`` is the call's that it is about."""
+
+    tier: str
+    correct: bool
+    source: str
+    weight: float
+    trace_id: str
 
 
 class Recorded:
@@ -84,7 +103,27 @@ class Recorded:
     def cascades(self) -> list[RecordedCascade]:
         """All cascade calls, in order of start."""
         spans = self._in_order()
-        return [_cascade(span, spans) for span in spans if semconv.TIER_COUNT in _attributes(span)]
+        by_id = {_span_id(span): span for span in spans}
+        tiers: dict[int, list[RecordedTier]] = {}
+        for span in spans:
+            if semconv.TIER_KIND in _attributes(span):
+                tiers.setdefault(_nearest_cascade(span, by_id), []).append(_tier(span))
+        return [
+            _cascade(span, tuple(tiers.get(_span_id(span), ())))
+            for span in spans
+            if semconv.TIER_COUNT in _attributes(span)
+        ]
+
+    @property
+    def feedback(self) -> list[RecordedFeedback]:
+        """All labels, in order of start."""
+        return [_feedback(span) for span in self._in_order() if semconv.FEEDBACK_CORRECT in _attributes(span)]
+
+    @property
+    def dropped(self) -> dict[str, float]:
+        """What was left out, by reason: empty, unless a value could not be used."""
+        counted = self.metric(semconv.DROPPED)
+        return {str(dict(said)[semconv.DROP_REASON]): number for said, number in counted.items()}
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, Any]], float]:
         """What a counter was increased by, or how many values a histogram got, by attributes (never 0)."""
@@ -128,6 +167,8 @@ def record(tracer_provider: TracerProvider | None = None) -> Iterator[Recorded]:
     instruments stay with the provider that they first met.
     """
     wake()
+    _prices.begin_loading()
+    _prices.wait_until_loaded()
     spans_from = tracer_provider or _global_tracer_provider()
     metrics_from = _global_meter_provider()
     reader = InMemoryMetricReader(_DELTA)
@@ -220,10 +261,14 @@ def _tier(span: ReadableSpan) -> RecordedTier:
         escalated=said(semconv.ESCALATED),
         reason=said(semconv.ESCALATION_REASON),
         confidence=said(semconv.CONFIDENCE_SCORE),
+        confidence_source=said(semconv.CONFIDENCE_SOURCE),
         threshold=said(semconv.THRESHOLD),
+        agreed=said(semconv.TIER_AGREED),
+        kind=str(said(semconv.TIER_KIND)),
         model=said(semconv.REQUEST_MODEL),
         response_model=said(semconv.RESPONSE_MODEL),
         cost=said(semconv.COST_AMOUNT),
+        cost_source=said(semconv.COST_SOURCE),
         input_tokens=said(semconv.INPUT_TOKENS),
         output_tokens=said(semconv.OUTPUT_TOKENS),
         index=said(semconv.TIER_INDEX),
@@ -233,10 +278,32 @@ def _tier(span: ReadableSpan) -> RecordedTier:
     )
 
 
-def _cascade(span: ReadableSpan, spans: list[ReadableSpan]) -> RecordedCascade:
+def _nearest_cascade(span: ReadableSpan, by_id: Mapping[int, ReadableSpan]) -> int:
+    """Span id of the cascade call that a span is in, 0 for none; others' spans may lie between."""
+    while span.parent is not None and span.parent.span_id in by_id:
+        span = by_id[span.parent.span_id]
+        if semconv.TIER_COUNT in _attributes(span):
+            return _span_id(span)
+    return 0
+
+
+def _span_id(span: ReadableSpan) -> int:
+    return span.context.span_id if span.context else 0
+
+
+def _feedback(span: ReadableSpan) -> RecordedFeedback:
     said = _attributes(span).get
-    inside = span.context.span_id if span.context else 0
-    children = [each for each in spans if each.parent is not None and each.parent.span_id == inside]
+    return RecordedFeedback(
+        tier=str(said(semconv.TIER_NAME)),
+        correct=bool(said(semconv.FEEDBACK_CORRECT)),
+        source=str(said(semconv.FEEDBACK_SOURCE)),
+        weight=float(said(semconv.FEEDBACK_WEIGHT) or 0.0),
+        trace_id=trace.format_trace_id(span.links[0].context.trace_id) if span.links else "",
+    )
+
+
+def _cascade(span: ReadableSpan, tiers: tuple[RecordedTier, ...]) -> RecordedCascade:
+    said = _attributes(span).get
     return RecordedCascade(
         name=str(said(semconv.CASCADE_NAME)),
         task=str(said(semconv.CASCADE_TASK)),
@@ -247,8 +314,11 @@ def _cascade(span: ReadableSpan, spans: list[ReadableSpan]) -> RecordedCascade:
         version=said(semconv.CASCADE_VERSION),
         purpose=str(said(semconv.CASCADE_PURPOSE) or semconv.PURPOSES[0]),
         segment=said(semconv.INPUT_SEGMENT),
+        error=said(semconv.ERROR_TYPE),
         input_size=said(semconv.INPUT_SIZE),
+        canary_id=said(semconv.CANARY_ID),
+        audit_weight=said(semconv.AUDIT_WEIGHT),
         duration_s=_duration_s(span),
         trace_id=_trace_id(span),
-        tiers=tuple(_tier(each) for each in children if semconv.TIER_KIND in _attributes(each)),
+        tiers=tiers,
     )

@@ -16,14 +16,15 @@ from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, format_trace
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
-from cascade_otel.instrumentation._counters import Attributes, before_collection
+from cascade_otel.instrumentation._counters import Attributes, Histogram, before_collection
 
 SECOND = 1e9
 NO_RESULT = object()
 """The result of a ``with`` block."""
+COVERED = create_key("cascade-covered")  # what is asked under it, another will tell
 _key = create_key("cascade-call")  # under it the innermost open call rides in the OpenTelemetry context
-_late: deque[OpenCall] = deque()  # broken off; handed on with the next call, at collection, at exit
-_SUPPRESSED = "suppress_instrumentation"  # the key that the official instrumentations ask for
+late: deque[OpenCall] = deque()  # broken off; handed on with the next call, at collection, at exit
+SUPPRESSED = "suppress_instrumentation"  # the key that the official instrumentations ask for
 _awake = False
 
 
@@ -48,7 +49,7 @@ def asleep() -> bool:
 
 def silent(context: Context) -> bool:
     """Nothing is to be recorded here: no SDK is installed, or instrumentation is suppressed."""
-    return (not _awake and asleep()) or bool(context.get(_SUPPRESSED))
+    return (not _awake and asleep()) or bool(context.get(SUPPRESSED))
 
 
 def current() -> OpenCall | None:
@@ -57,11 +58,16 @@ def current() -> OpenCall | None:
     return call if isinstance(call, OpenCall) else None
 
 
+def outside(context: Context) -> Context:
+    """The same context, in no call of ours; the current span stays."""
+    return set_value(_key, None, context)
+
+
 def hand_on_late() -> None:
     """Hands on the calls that were broken off. Not to be called by a finaliser: it uses the SDK."""
-    while _late:
+    while late:
         try:
-            call = _late.popleft()
+            call = late.popleft()
         except IndexError:  # another thread was faster
             return
         try:
@@ -78,6 +84,7 @@ class OpenCall:
     error: str | None = None  # the name of the exception's type, never its text: prompts leak through it
     nanoseconds = 0
     first_chunk: int | None = None  # nanoseconds to a stream's first chunk
+    heeded = True  # False: what seemed a call is none of a tier's
     token: Token[Context]
 
     def __init__(self, site: Any, context: Context) -> None:
@@ -97,7 +104,7 @@ class OpenCall:
 
     def start(self, name: str, kind: SpanKind, attributes: Attributes) -> None:
         """Starts the span; attributes are given now, for samplers."""
-        self.span = instruments.tracer.start_span(name, self.context, kind, attributes, start_time=self.wall)
+        self.span = instruments.start_span(name, self.context, kind, attributes, start_time=self.wall)
         self.context = set_value(_key, self, set_span_in_context(self.span, self.context))
 
     def __enter__(self) -> None:
@@ -117,20 +124,26 @@ class OpenCall:
         if isinstance(error, GeneratorExit):
             self.outcome = "abandoned"
             # Perhaps a finaliser, inside any of the SDK's locks: touch nothing of the SDK here.
-            _late.append(self)
+            late.append(self)
             return
-        if (
-            error is not None
-            and not isinstance(error, Exception)
-            and type(error).__name__.startswith("Cancelled")
-        ):
-            self.outcome = "cancelled"  # by name, since asyncio is not ours to import
-        elif error is not None:
-            self.outcome, self.error = "error", type(error).__qualname__
+        if error is not None:
+            result = self.failed(error)
         try:
-            self.settle(result if error is None else None)
+            self.settle(result)
         except Exception as fault:
             self.site.recording.caught(fault)
+
+    def failed(self, error: BaseException) -> Any:
+        """Names the outcome. Gives what there is to be read: of an answer turned down, the exception."""
+        if isinstance(error, self.site.rejections):
+            self.outcome = "exhausted"
+            return error
+        # by name, since asyncio is not ours to import
+        if not isinstance(error, Exception) and type(error).__name__.startswith("Cancelled"):
+            self.outcome = "cancelled"
+        else:
+            self.outcome, self.error = "error", type(error).__qualname__
+        return None
 
     def settle(self, result: Any) -> None:
         """Hands the call on, now or when its cascade ends."""
@@ -144,7 +157,7 @@ class OpenCall:
         # It holds this call: without circles (here, token, visit) no call is work for the collector.
         del self.context
 
-    def measure_duration(self, histogram: metrics.Histogram, labels: Attributes) -> None:
+    def measure_duration(self, histogram: Histogram, labels: Attributes) -> None:
         """Records how long the call took."""
         labels = labels if self.error is None else {**labels, semconv.ERROR_TYPE: self.error}
         histogram.record(self.nanoseconds / SECOND, labels, self.context)
@@ -180,7 +193,7 @@ nobody = Nobody()
 def _after_fork() -> None:
     global _key
     _key = create_key("cascade-call")  # a cascade call of the parent's never ends here: do not join it
-    _late.clear()
+    late.clear()
 
 
 before_collection.append(hand_on_late)

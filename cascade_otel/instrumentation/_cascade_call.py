@@ -18,11 +18,16 @@ from cascade_otel.instrumentation._visits import Visit, Visits
 
 
 class OpenCascade(OpenCall):
-    """One call of a cascade, as ``with cascade(...) as call`` and ``from_result=f(result, call)`` see it."""
+    """One call of a cascade, as ``with cascade(...) as call`` and ``from_result=f(result, call)`` see it.
+
+    ``call.final_tier = "small"`` says whose answer stood, for code that keeps the best and not the last.
+    """
 
     cost: float | None = None
     labels: Labels = NO_CASCADE
-    described: Attributes | None = None  # segment and size of this call's input, for all its spans
+    described: Attributes | None = None  # what is said of this call's input, for all its spans
+    final_tier: str | None = None
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # kept where an audit may want them
 
     def __init__(self, site: Any, context: Context) -> None:
         super().__init__(site, context)
@@ -47,45 +52,66 @@ class OpenCascade(OpenCall):
 
     def settle(self, result: Any) -> None:
         """Decides every visit, hands on the calls that stand for one, then the cascade itself."""
-        _calls.hand_on_late()
-        if self.site.from_result is not None and self.outcome == "accepted" and result is not NO_RESULT:
-            with self.site.asking:
-                self.site.from_result(result, self)
-        returned = self.outcome == "accepted"
-        final: Visit[OpenTier] | None = None
+        if _calls.late:
+            _calls.hand_on_late()
+        site = self.site
+        if site.from_result is not None and self.outcome == "accepted" and result is not NO_RESULT:
+            with site.asking:
+                site.from_result(result, self)
         visits = self.visits.end()
         if len(visits) > 1:
             visits.sort(key=_answered_at)
-        any_escalated = False
+        final, escalated = _decide(visits, self.outcome)
+        if self.final_tier is not None and self.visit(self.final_tier).tier:
+            final = self.visit(self.final_tier)
+        if site.agree is not None:
+            site.compare(visits)
+        if site.audit is not None and final is not None and not escalated:
+            site.audit.consider(site, self, final)
         for visit in visits:
-            call = visit.stands
-            if call is None:
-                continue
-            escalated = visit.escalated
-            any_escalated = any_escalated or escalated
-            if call.outcome == "accepted":
-                call.outcome = self.outcome
-                if not escalated and (final is None or final.said is None):
-                    final = visit  # the last answer, unless the code itself has said which one stood
-            # Undecided where the cascade itself failed.
-            call.escalated = escalated or (False if returned else None)
-            call.hand_on()
-            visit.stands = None
+            if visit.stands is not None:
+                visit.stands.hand_on()
+                visit.stands = None
+        returned = self.outcome == "accepted"
         if returned and visits and final is None:
             self.outcome = "exhausted"  # no tier's answer stood, and the cascade returned all the same
         try:
             self.measure_duration(instruments.cascade_duration, self.labels.with_outcome(self.outcome))
         except Exception as error:
-            self.site.recording.caught(error)
+            site.recording.caught(error)
         self.end(
             cascade_attributes(
                 outcome=self.outcome,
-                escalated=any_escalated or (False if returned else None),
+                escalated=escalated or (False if returned and visits else None),
                 tiers=len(self.visits.by_tier),
-                final=final.tier if returned and final is not None else None,
-                cost=self.site.checked(_values.cost, self.cost),
+                final=None if final is None else final.tier,
+                cost=site.checked(_values.cost, self.cost),
             )
         )
+
+
+def _decide(visits: list[Visit[OpenTier]], outcome: str) -> tuple[Visit[OpenTier] | None, bool]:
+    """Which answer stood, and whether any visit escalated; gives each standing call its outcome."""
+    returned, any_escalated = outcome == "accepted", False
+    final: Visit[OpenTier] | None = None
+    back: Visit[OpenTier] | None = None
+    for visit in visits:
+        call, escalated = visit.stands, visit.escalated
+        if call is None:
+            continue
+        any_escalated = any_escalated or escalated
+        answered = returned and call.outcome == "accepted" and not call.empty and visit.said is None
+        back = visit if answered else None  # code may go back to a cheaper tier when the stronger one failed
+        if call.outcome == "accepted":
+            call.outcome = outcome
+            # the last answer, unless the code itself has said which one stood
+            if returned and not escalated and (final is None or final.said is None):
+                final = visit
+        elif call.outcome == "exhausted" and not returned:
+            call.outcome = outcome
+        # Undecided where the cascade itself failed.
+        call.escalated = escalated or (False if returned else None)
+    return final or back, any_escalated
 
 
 def cascade_attributes(

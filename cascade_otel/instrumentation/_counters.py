@@ -1,4 +1,4 @@
-"""Counters that cost one list update per addition: observable counters read the cells at collection."""
+"""Counters that cost one list update per addition, and histograms; both right in a forked child."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ before_collection: list[Callable[[], None]] = []
 """What is done before cells are read, so that what waits is counted."""
 
 meter = metrics.get_meter(semconv.SCOPE)
-_meter_of_forked = metrics.get_meter(semconv.SCOPE, attributes={"process.forked": True})
-_adding = threading.RLock()  # re-entrant: the garbage collector may run a finaliser of ours while we hold it
+# told apart by a version: a meter that is asked for before the SDK is installed loses its attributes
+_meter_of_forked = metrics.get_meter(semconv.SCOPE, "forked")
+adding = threading.RLock()  # re-entrant: the garbage collector may run a finaliser of ours while we hold it
 _generation = 0  # 0 in the process that imported us, 1 in one forked from it
 
 
@@ -61,19 +62,42 @@ class Counter:
         ]
 
 
-def add(*amounts: tuple[Cell, float]) -> None:
-    """Adds each amount to its cell."""
-    with _adding:
-        for cell, amount in amounts:
-            cell[0] += amount
+class Histogram:
+    """A histogram of ``semconv.METRICS``, registered twice: a forked child records into one of its own.
+
+    The first holds what the parent had recorded, and perhaps a lock that a thread of the parent's held.
+    """
+
+    all: ClassVar[list[Histogram]] = []
+
+    def __init__(self, name: str, bounds: list[float]) -> None:
+        metric = METRICS[name]
+        now, self._of_forked = (
+            each.create_histogram(name, metric.unit, metric.note, explicit_bucket_boundaries_advisory=bounds)
+            for each in (meter, _meter_of_forked)
+        )
+        self.record = now.record
+        self.all.append(self)
+
+    def forked(self) -> None:
+        """From now on this is a child."""
+        self.record = self._of_forked.record
+
+
+def add(cell: Cell, amount: float) -> None:
+    """Adds an amount to a cell."""
+    with adding:
+        cell[0] += amount
 
 
 def _after_fork() -> None:
-    global _adding, _generation
-    _adding, _generation = threading.RLock(), 1
+    global adding, _generation
+    adding, _generation = threading.RLock(), 1
     for counter in Counter.all:
         for _, cell in counter.cells.values():
             cell[0] = 0
+    for histogram in Histogram.all:
+        histogram.forked()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -46,7 +46,7 @@ def feedback(
             attributes[semconv.CASCADE_TASK] = _values.name(task)
         # a link needs a span id, and which span of the trace it was is not known here
         call = SpanContext(_trace_id(trace_id), _any_span_id(), True, TraceFlags(TraceFlags.SAMPLED))
-        span = instruments.tracer.start_span(
+        span = instruments.start_span(
             semconv.FEEDBACK_SPAN, Context(), SpanKind.INTERNAL, attributes, links=[Link(call)]
         )
         span.end()

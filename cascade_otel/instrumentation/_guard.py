@@ -38,11 +38,15 @@ class Guard:
         self.caught(error)
         return True
 
+    def count(self) -> None:
+        """Something was left out for this reason."""
+        add(DROPPED.cell({semconv.DROP_REASON: self.reason}), 1)
+
     def caught(self, error: Exception) -> None:
         """What leaving the block does; for the hot path, where ``try`` costs nothing and ``with`` does."""
         if self.strict:
             raise error
-        add((DROPPED.cell({semconv.DROP_REASON: self.reason}), 1))
+        self.count()
         try:
             message = "not recorded (%s, %s); your code is unaffected: %s"
             warn_once(self.reason, self.where, message, self.reason, self.where, error, error=error)

@@ -155,4 +155,4 @@ def _known(convert: Callable[[Any], T], value: Any) -> T | None:
 
 
 def _start(name: str, kind: SpanKind, attributes: Attributes, start_ns: int, context: Context) -> Span:
-    return instruments.tracer.start_span(name, context, kind, attributes, start_time=start_ns)
+    return instruments.start_span(name, context, kind, attributes, start_time=start_ns)

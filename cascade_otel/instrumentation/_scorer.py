@@ -6,9 +6,9 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from opentelemetry.context import get_current
+from opentelemetry.context import attach, create_key, detach, get_current, get_value, set_value
 
 from cascade_otel.instrumentation._calls import OpenCall, current, silent
 from cascade_otel.instrumentation._cascade_call import OpenCascade
@@ -18,39 +18,57 @@ from cascade_otel.instrumentation._tier_call import OpenTier
 from cascade_otel.instrumentation._values import attribute
 from cascade_otel.instrumentation._visits import Visit
 
+JUDGING = create_key("cascade-judging")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class scorer:
     """``@scorer("small")``: what the function returns is the confidence of that tier in the running cascade.
 
+    ``tier``: a string is the name, a callable gets the arguments; without it, the tier called last.
     ``confidence`` reads it from what the function returns: a string is an attribute, a callable gets the
     result. For a judge, a verifier, a vote or an agreement check, sync or async, called in the cascade or
     in the tier itself.
     """
 
-    def __init__(self, tier: str, *, confidence: str | Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        tier: str | Callable[..., str] | None = None,
+        *,
+        confidence: str | Callable[[Any], Any] | None = None,
+    ) -> None:
         self.tier = tier
         self.confidence = attribute(confidence) if isinstance(confidence, str) else confidence
-        self.asking = Guard("callable", tier)
+        self.asking = Guard("callable", tier or "scorer")
 
     def __call__(self, function: F) -> F:
+        if isinstance(function, (classmethod, staticmethod)):
+            return type(function)(self(function.__func__))
+        if not callable(function):
+            kind = type(function).__name__
+            raise TypeError(f"a {kind} arrived where a function is wanted: decorate the function it holds")
+
         @functools.wraps(function)
         def score(*args: Any, **kwargs: Any) -> Any:
-            result = function(*args, **kwargs)
-            return awaited(result) if type(result) is CoroutineType else self.note(result)
+            with Judging():
+                result = function(*args, **kwargs)
+            if type(result) is CoroutineType:
+                return awaited(result, args, kwargs)
+            return self.note(result, args, kwargs)
 
         @functools.wraps(function)
         async def score_async(*args: Any, **kwargs: Any) -> Any:
-            return self.note(await function(*args, **kwargs))
+            return await awaited(function(*args, **kwargs), args, kwargs)
 
-        async def awaited(result: Any) -> Any:
-            return self.note(await result)
+        async def awaited(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            with Judging():
+                result = await result
+            return self.note(result, args, kwargs)
 
         is_async = any(map(inspect.iscoroutinefunction, code_of(function)))
         return score_async if is_async else score  # type: ignore[return-value]  # same type as F, which mypy cannot follow
 
-    def note(self, result: Any) -> Any:
+    def note(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Gives the score to the visit, and the result back."""
         if silent(get_current()):
             return result
@@ -59,10 +77,27 @@ class scorer:
             value = None
             with self.asking:
                 value = self.confidence(result)
-        with Guard("unmatched", self.tier):
-            told = _about(self.tier)
+        with Guard("unmatched", self.asking.where):
+            told = _about(self.tier(*args, **kwargs) if callable(self.tier) else self.tier)
             told.confidence, told.source, told.scored = value, "scorer", True
         return result
+
+
+class Judging:
+    """Within this block a judge is asked: what it asks itself is no tier of the cascade, unless declared."""
+
+    def __enter__(self) -> None:
+        self.context = set_value(JUDGING, True)
+        self.token = attach(self.context)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not GeneratorExit or get_current() is self.context:  # closed by the collector, elsewhere
+            detach(self.token)
+
+
+def judging() -> bool:
+    """Whether a scorer runs here, which adapters leave alone."""
+    return bool(get_value(JUDGING))
 
 
 def annotate(
@@ -70,12 +105,13 @@ def annotate(
     confidence: float | None = None,
     threshold: float | None = None,
     cost: float | None = None,
+    reason: Literal["low_confidence", "missing_confidence", "error", "timeout", "policy"] | None = None,
     tier: str | None = None,
 ) -> None:
-    """Says a confidence, threshold or cost (USD) in the middle of the code.
+    """Says a confidence, threshold or cost (USD) in the middle of the code, or why it escalates.
 
     Within a tier it is about that call; in the cascade's own code about the tier called last; ``tier``
-    names another.
+    names another. A ``reason`` is about all calls of the tier, and recorded where it did escalate.
     """
     if silent(get_current()):
         return
@@ -87,6 +123,9 @@ def annotate(
             told.threshold = threshold
         if cost is not None:
             told.cost = cost
+        visit = told.visit if isinstance(told, OpenTier) else told
+        if reason is not None and visit is not None:
+            visit.reason = reason
 
 
 def _about(tier: str | None) -> OpenTier | Visit[OpenTier]:
@@ -98,7 +137,7 @@ def _about(tier: str | None) -> OpenTier | Visit[OpenTier]:
         call = call.cascade
     called: list[str] = []
     if isinstance(call, OpenCascade):
-        visit = call.visits.by_tier.get(tier or call.visits.last or "")
+        visit = call.visits.by_tier.get((call.visits.last or "") if tier is None else tier)
         if visit is not None:
             return visit
         called = list(call.visits.by_tier)

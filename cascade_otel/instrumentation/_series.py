@@ -60,7 +60,8 @@ class Kind(NamedTuple):
     operation: str = "chat"
     provider: str | None = None
     instrumented: bool = False
-    """Whether a client's own instrumentation already makes the span of the operation, inside ours."""
+    """Whether a client's own instrumentation already makes the span of the operation, inside ours: its
+    operation, tokens and duration stand there and not here."""
 
 
 class Series:
@@ -68,7 +69,7 @@ class Series:
 
     def __init__(self, kind: Kind, tier: str, model: str | None, labels: Labels) -> None:
         on_spans, on_metrics = tiers(tier)
-        self.tier = on_spans
+        self.tier, self.instrumented = on_spans, kind.instrumented
         self.metrics: Attributes = {**labels.metrics, semconv.TIER_NAME: on_metrics}
         self.cost_metrics = self.metrics
         self.at_start: Attributes = {
@@ -106,6 +107,7 @@ class Tally:
             for each in ("input", "output")
         )
         self._calls: dict[str, Cell] = {}
+        self._escalations: dict[str, Cell] = {}
         if has_threshold:
             self.escalations(semconv.REASONS[0])
 
@@ -120,4 +122,9 @@ class Tally:
 
     def escalations(self, reason: str) -> Cell:
         """The cell of escalations for this reason."""
-        return instruments.escalations.cell({**self.metrics, semconv.ESCALATION_REASON: reason})
+        cell = self._escalations.get(reason)
+        if cell is None:
+            cell = self._escalations[reason] = instruments.escalations.cell(
+                {**self.metrics, semconv.ESCALATION_REASON: reason}
+            )
+        return cell

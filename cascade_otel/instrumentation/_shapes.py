@@ -25,6 +25,14 @@ def code_of(function: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
 
 def driven(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     """The function, each call of it under the open call that ``begin(args, kwargs)`` gives."""
+    drive = _driven(function, begin)
+    for name in ("cache_info", "cache_clear", "cache_parameters"):  # of functools' caches, which wraps leaves
+        if hasattr(function, name):
+            setattr(drive, name, getattr(function, name))
+    return drive
+
+
+def _driven(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     for each in code_of(function):
         if inspect.isasyncgenfunction(each):
             return _async_generator(function, begin)
@@ -133,10 +141,19 @@ _TO_RUN: dict[type, Shape] = {
 }
 
 
+streams: dict[type, Callable[[OpenCall, Any], Any]] = {}
+"""Stream objects of other people's packages, by type: each function gives the very object back, has ``with
+call:`` around its steps, and calls ``call.finish`` once at its end."""
+
+
 def _returned(call: OpenCall, result: Any) -> Any:
     """The result; one that is yet to run (a generator, a coroutine) is driven, the call lasts as long."""
     shape = _TO_RUN.get(type(result))
     if shape is not None:
         return shape(lambda: result, lambda *_: call)()
+    if streams:
+        for kind, follow in streams.items():
+            if isinstance(result, kind):
+                return follow(call, result)
     call.finish(None, result)
     return result

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from types import MappingProxyType, TracebackType
+from types import FunctionType, MappingProxyType, TracebackType
 from typing import Any, Generic, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, get_current
 
-from cascade_otel.instrumentation._calls import NO_RESULT, OpenCall, current, hand_on_late, nobody, silent
+from cascade_otel.instrumentation._calls import (
+    NO_RESULT,
+    OpenCall,
+    current,
+    hand_on_late,
+    late,
+    nobody,
+    silent,
+)
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._shapes import driven
@@ -21,16 +30,30 @@ T = TypeVar("T")
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
+_decorated: WeakKeyDictionary[Any, tuple[type, Any]] = WeakKeyDictionary()
+
+
+def undecorated(function: Any, by: type) -> Any:
+    """The function beneath what this kind of decorator has already made of it.
+
+    Packages are wrapped from outside in notebook cells that run again, and in modules that are reloaded: no
+    function is one call of two tiers.
+    """
+    if not isinstance(function, FunctionType):  # ours are
+        return function
+    kind, beneath = _decorated.get(function, (None, None))
+    return beneath if kind is by else function
+
+
 class Site(Generic[C]):
     """What ``tier`` and ``cascade`` share: decorating, opening a block, asking the user's callables."""
 
     call: type[C]
+    rejections: tuple[type[BaseException], ...] = ()  # exceptions by which the code turns an answer down
 
-    def __init__(self, name: str | Callable[..., str] | None) -> None:
+    def __init__(self, name: str | Callable[..., str | None] | None) -> None:
         self.name = name
-        self.recording, self.asking, self.checking = (
-            Guard(reason, "cascade" if name is None else name) for reason in ("sdk", "callable", "value")
-        )
+        self.guard("cascade" if name is None else name)
         # ``with`` blocks of this object that are open, in whatever tasks and threads.
         self.blocks: list[OpenCall] = []
         self.silent_blocks: list[OpenCall] = []  # those that began where nothing is to be recorded
@@ -38,9 +61,23 @@ class Site(Generic[C]):
     def __call__(self, function: F) -> F:
         if isinstance(function, (classmethod, staticmethod)):
             return type(function)(self(function.__func__))
+        if not callable(function):
+            kind = type(function).__name__
+            raise TypeError(f"a {kind} arrived where a function is wanted: decorate the function it holds")
+        beneath = undecorated(function, type(self))
         site = copy.copy(self)
         site.name = self.name or getattr(function, "__name__", "cascade")
-        return driven(function, site.begin)  # type: ignore[return-value]  # same type as F, which mypy cannot follow
+        if callable(site.name):
+            site.guard(getattr(function, "__qualname__", site.name))
+        drive = driven(beneath, site.begin)
+        _decorated[drive] = type(self), beneath
+        return drive  # type: ignore[return-value]  # same type as F, which mypy cannot follow
+
+    def guard(self, where: object) -> None:
+        """Names the place in what is logged and counted."""
+        self.recording, self.asking, self.checking = (
+            Guard(reason, where) for reason in ("sdk", "callable", "value")
+        )
 
     def __enter__(self) -> C:
         context = get_current()
@@ -86,11 +123,13 @@ class Site(Generic[C]):
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenCall:
         """The call that a decorated function runs under."""
         context = get_current()
-        return nobody if silent(context) else self.opened(context, args, kwargs)
+        call = nobody if silent(context) else self.opened(context, args, kwargs)
+        return call if call.heeded else nobody
 
     def opened(self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> C:
         """Never raises: the call is good for ``with call`` and ``finish`` whatever went wrong."""
-        hand_on_late()
+        if late:
+            hand_on_late()
         call = self.call(self, context)
         try:
             self.prepare(call, args, kwargs)
@@ -102,15 +141,17 @@ class Site(Generic[C]):
         """Looks up what is known of this call and starts its span."""
         raise NotImplementedError
 
-    def ask(self, source: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] = _NONE) -> Any:
-        """What a constant or a user's callable says; None where it fails."""
+    def ask(
+        self, source: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] = _NONE, failed: Any = None
+    ) -> Any:
+        """What a constant or a user's callable says; ``failed`` where it fails."""
         if not callable(source):
             return source
         try:
             return source(*args, **kwargs)
         except Exception as error:
             self.asking.caught(error)
-            return None
+            return failed
 
     def checked(self, convert: Callable[[Any], T], value: Any) -> T | None:
         """The value as it may be recorded; None where it may not."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import get_value
+
 from cascade_otel import semconv
+from cascade_otel.instrumentation import _counters as counters
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation import _values
-from cascade_otel.instrumentation._calls import SECOND, OpenCall
-from cascade_otel.instrumentation._counters import Attributes, add
+from cascade_otel.instrumentation._calls import COVERED, NO_RESULT, SECOND, OpenCall
+from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._guard import warn_once
 from cascade_otel.instrumentation._settings import settings
 from cascade_otel.instrumentation._visits import Visit, reason_for
@@ -16,8 +19,11 @@ from cascade_otel.instrumentation._visits import Visit, reason_for
 if TYPE_CHECKING:
     from cascade_otel.instrumentation._cascade_call import OpenCascade
     from cascade_otel.instrumentation._series import Series, Tally
+    from cascade_otel.instrumentation._usage import Found
 
-CURRENCY, COST_SOURCE = "USD", "user"
+CURRENCY = "USD"
+ANSWERED = ("accepted", "exhausted")
+"""Outcomes of a call that returned, or whose answer the code turned down."""
 
 
 class OpenTier(OpenCall):
@@ -30,20 +36,35 @@ class OpenTier(OpenCall):
     output_tokens: Any = None
     response_model: Any = None
     source = "code"
+    cost_source: str | None = semconv.COST_SOURCES[0]
     scored = empty = False  # a scorer was asked; the answer was None
+    answer: Any = None  # kept where the cascade compares answers
+    heard: list[Found] | None = None  # usage told by results inside the call
+    agreed: bool | None = None  # with the strongest tier's answer of the same cascade call
     series: Series
     tally: Tally
     cascade: OpenCascade | None = None
     visit: Visit[OpenTier] | None = None  # None without an enclosing cascade
     escalated: bool | None = None  # None: undecided
 
+    def hear(self, result: Any) -> None:
+        """Takes usage, model and cost from a model's own result, within a call that returns something else.
+
+        Where one framework asks through another, the outer one tells, and covers the inner one's.
+        """
+        if not get_value(COVERED):
+            with self.site.asking:
+                self.site.hear(self, result)
+
     def settle(self, result: Any) -> None:
         """Reads the result; hands on what stands for no visit."""
-        if self.outcome == "accepted":
+        if self.outcome in ANSWERED:
             self.site.read(self, result)
         if self.cascade is None or self.visit is None:
             self.hand_on()
             return
+        if self.cascade.site.keeps_answers and result is not NO_RESULT and self.outcome == "accepted":
+            self.answer = result
         done, outcome = self.cascade.visits.answered(self.visit, self)
         if done is not None:
             done.outcome = outcome
@@ -54,16 +75,26 @@ class OpenTier(OpenCall):
         site, visit = self.site, self.visit
         if visit is not None and visit.stands is self:
             self.heed(visit)
-        confidence = site.checked(_values.probability, self.confidence)
-        threshold = site.checked(_values.threshold, self.threshold)
-        cost = site.checked(_values.cost, self.cost)
-        sent = site.checked(_values.tokens, self.input_tokens)
-        received = site.checked(_values.tokens, self.output_tokens)
+        confidence, threshold, cost = self.confidence, self.threshold, self.cost
+        sent, received = self.input_tokens, self.output_tokens
+        # what is as it should be is not asked about: a call for each would be a tenth of our own time
+        if type(confidence) is not float or not 0.0 <= confidence <= 1.0:
+            confidence = site.checked(_values.probability, confidence)
+        if type(threshold) is not float or not -1.0 <= threshold <= 1.0:
+            threshold = site.checked(_values.threshold, threshold)
+        if type(cost) is not float or not 0.0 <= cost <= 1.0:
+            cost = site.checked(_values.cost, cost)
+        if type(sent) is not int or not 0 <= sent <= 1_000_000:
+            sent = site.checked(_values.tokens, sent)
+        if type(received) is not int or not 0 <= received <= 1_000_000:
+            received = site.checked(_values.tokens, received)
         if confidence is not None and threshold is not None:
             if visit is None:
                 self.escalated = confidence < threshold
             elif visit.said is None:
-                self.compare(confidence, threshold)
+                self.compare(confidence, threshold, visit)
+        if visit is None and self.outcome == "exhausted":
+            self.escalated = True
         reason = None
         if self.escalated:
             reason, self.outcome = self.reason(confidence, threshold), "escalated"
@@ -71,7 +102,8 @@ class OpenTier(OpenCall):
             self.count(reason, confidence, cost, sent, received)
         except Exception as error:
             site.recording.caught(error)
-        self.cascade = self.visit = None
+        self.cascade = self.visit = self.answer = None
+        inside = self.series.instrumented  # the client's own span has the tokens
         self.end(
             tier_attributes(
                 outcome=self.outcome,
@@ -82,9 +114,11 @@ class OpenTier(OpenCall):
                 confidence_source=self.source,
                 threshold=threshold,
                 cost=cost,
-                sent=sent,
-                received=received,
+                cost_source=self.cost_source,
+                sent=None if inside else sent,
+                received=None if inside else received,
                 response_model=site.checked(_values.name, self.response_model),
+                agreed=self.agreed,
                 first_chunk=self.first_chunk,
             )
         )
@@ -96,15 +130,17 @@ class OpenTier(OpenCall):
         if visit.threshold is not None:
             self.threshold = visit.threshold
         if visit.cost is not None:
-            self.cost = visit.cost
+            self.cost, self.cost_source = visit.cost, semconv.COST_SOURCES[0]
         self.scored = self.scored or visit.scored
 
     def reason(self, confidence: float | None, threshold: float | None) -> str:
-        """Why this call's visit escalated."""
+        """Why this call's visit escalated. An answer that was turned down was not good enough."""
         if self.visit is not None and self.visit.reason is not None:
             said: str | None = self.site.checked(one_reason, self.visit.reason)
             if said is not None:
                 return said
+        if self.outcome == "exhausted":
+            return "low_confidence"
         expected = self.site.confidence is not None or threshold is not None or self.scored or self.empty
         return reason_for(self.error, self.outcome == "cancelled", confidence, threshold, expected)
 
@@ -118,29 +154,33 @@ class OpenTier(OpenCall):
     ) -> None:
         """Everything the metrics say of this call."""
         series, tally = self.series, self.tally
-        amounts: list[tuple[list[float], float]] = [(tally.calls(self.outcome), 1)]
-        if reason is not None:
-            amounts.append((tally.escalations(reason), 1))
-        if sent is not None:
-            amounts.append((tally.sent, sent))
-        if received is not None:
-            amounts.append((tally.received, received))
-        if cost is not None:
-            amounts.append((tally.cost, cost))
-            if self.cascade is not None:
-                self.cascade.add_cost(cost)
-        add(*amounts)
+        calls = tally.calls(self.outcome)
+        escalations = None if reason is None else tally.escalations(reason)
+        with counters.adding:
+            calls[0] += 1
+            if escalations is not None:
+                escalations[0] += 1
+            if sent is not None:
+                tally.sent[0] += sent
+            if received is not None:
+                tally.received[0] += received
+            if cost is not None:
+                tally.cost[0] += cost
+        if cost is not None and self.cascade is not None:
+            self.cascade.add_cost(cost)
         self.measure_duration(series.duration, series.duration_metrics)
         if confidence is not None:
             instruments.tier_confidence.record(confidence, series.metrics, self.context)
-        if settings.token_usage:
+        if settings.token_usage and not series.instrumented:
             for kind, value in (("input", sent), ("output", received)):
                 if value is not None:
                     labels = {**series.duration_metrics, semconv.TOKEN_TYPE: kind}
                     instruments.token_usage.record(value, labels, self.context)
 
-    def compare(self, confidence: float, threshold: float) -> None:
+    def compare(self, confidence: float, threshold: float, visit: Visit[OpenTier]) -> None:
         """Says so where the code decides otherwise than the threshold it declares."""
+        if visit.index and not self.escalated:
+            return  # the last tier's answer is taken whatever its confidence
         if self.error is None and self.escalated is not None and self.escalated != (confidence < threshold):
             message = (
                 "telemetry says τ = %g for tier '%s', the code behaves otherwise: confidence %g was %s; "
@@ -164,7 +204,9 @@ def tier_attributes(
     cost: float | None,
     sent: int | None,
     received: int | None,
+    cost_source: str | None = semconv.COST_SOURCES[0],
     response_model: str | None,
+    agreed: bool | None = None,
     first_chunk: int | None = None,
 ) -> Attributes:
     """What a tier's span says at its end. None is left out."""
@@ -182,13 +224,17 @@ def tier_attributes(
         attributes[semconv.THRESHOLD] = threshold
     if cost is not None:
         attributes[semconv.COST_AMOUNT] = cost
-        attributes[semconv.COST_CURRENCY], attributes[semconv.COST_SOURCE] = CURRENCY, COST_SOURCE
+        attributes[semconv.COST_CURRENCY] = CURRENCY
+        if cost_source is not None:
+            attributes[semconv.COST_SOURCE] = cost_source
     if sent is not None:
         attributes[semconv.INPUT_TOKENS] = sent
     if received is not None:
         attributes[semconv.OUTPUT_TOKENS] = received
     if response_model is not None:
         attributes[semconv.RESPONSE_MODEL] = response_model
+    if agreed is not None:
+        attributes[semconv.TIER_AGREED] = agreed
     if first_chunk is not None:
         attributes[semconv.TIME_TO_FIRST_CHUNK] = first_chunk / SECOND
     return attributes

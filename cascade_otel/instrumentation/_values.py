@@ -16,6 +16,7 @@ MOST_TOKENS, LARGEST_SIZE, LAST_INDEX = 2**31 - 1, 2**62, 32_766
 MOST_USD = LARGEST_WEIGHT = LARGEST_THRESHOLD = 1e6
 LONGEST_DURATION, LARGEST_TIME = 1e9, 2**62  # seconds, nanoseconds
 OTHER = "other"
+ROUNDING = 1e-6
 
 
 def finite(value: Any) -> float:
@@ -27,13 +28,13 @@ def finite(value: Any) -> float:
 
 
 def probability(value: Any) -> float:
-    """A float in [0, 1]."""
+    """A float in [0, 1]; what rounding put beside a bound is taken for the bound."""
     if type(value) is float and 0.0 <= value <= 1.0:
         return value
     number = finite(value)
-    if not 0.0 <= number <= 1.0:
-        raise ValueError(f"{number:g} arrived where a confidence between 0 and 1 is wanted")
-    return number
+    if -ROUNDING <= number <= 1.0 + ROUNDING:
+        return min(max(number, 0.0), 1.0)
+    raise ValueError(f"{number:g} arrived where a confidence between 0 and 1 is wanted")
 
 
 def threshold(value: Any) -> float:
@@ -110,6 +111,14 @@ def name(value: Any) -> str:
 def attribute(source: str) -> Callable[[Any], Any]:
     """Reads an attribute of a result, or the key of that name where the result is a dict."""
     return lambda result: result[source] if isinstance(result, dict) else getattr(result, source)
+
+
+def exceptions(value: Any) -> tuple[type[Exception], ...]:
+    """One type of exception, or several, as ``except`` takes them."""
+    types = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in types):
+        raise TypeError(f"{value!r} arrived where a type of exception, or a tuple of them, is wanted")
+    return types
 
 
 class Names:

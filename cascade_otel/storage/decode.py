@@ -184,14 +184,20 @@ def _meaning(span: Any, row: Row) -> None:
     if row["purpose"] == "production":
         row["purpose"] = None
     if row["kind"] != schema.LABEL:
-        row["weight_ppm"] = _weight(span.trace_state)
+        row["weight_ppm"] = _weight(span.trace_state, row["weight_ppm"])
 
 
-def _weight(trace_state: bytes) -> int | None:
-    """How many spans one stands for in parts per million, by the trace state's ``ot=th:``; None means one."""
+def _weight(trace_state: bytes, audit_ppm: int | None) -> int | None:
+    """How many spans one stands for in parts per million; None means one.
+
+    That is the adjusted count of the trace state's ``ot=th:``, times an audit's own weight.
+    """
     found = THRESHOLD.search(trace_state)
     dropped = int(found[1].ljust(14, b"0"), 16) if found else 0
-    return min(round(10**6 * SAMPLED_OF / (SAMPLED_OF - dropped)), MAX_WEIGHT_PPM) if dropped else None
+    if not dropped:
+        return audit_ppm
+    each = 10**6 if audit_ppm is None else audit_ppm
+    return min(round(each * SAMPLED_OF / (SAMPLED_OF - dropped)), MAX_WEIGHT_PPM)
 
 
 def _service(resource: Sequence[bytes]) -> str | None:

@@ -79,6 +79,7 @@ RULES: dict[bytes, Rule] = {
         semconv.CONFIDENCE_SCORE: Rule("confidence_nano", DOUBLE, high=1, scale=10**9),
         semconv.COST_AMOUNT: Rule("cost_nano", DOUBLE, high=1e6, scale=10**9),
         semconv.TOTAL_COST: Rule("total_cost_nano", DOUBLE, high=1e6, scale=10**9),
+        semconv.AUDIT_WEIGHT: Rule("weight_ppm", DOUBLE, high=1e6, scale=10**6),
         semconv.FEEDBACK_WEIGHT: Rule("weight_ppm", DOUBLE, high=1e6, scale=10**6),
         semconv.TIME_TO_FIRST_CHUNK: Rule("first_chunk_ns", DOUBLE, high=1e6, scale=10**9),
     }.items()

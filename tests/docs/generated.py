@@ -6,8 +6,10 @@ import argparse
 import dataclasses
 import inspect
 import re
+import typing
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from cascade_otel import cli, semconv
 
@@ -58,15 +60,28 @@ def python_api() -> str:
     """Signature and docstring of everything that ``cascade_otel`` exports."""
     import cascade_otel
 
-    return "\n\n".join(_described(name, getattr(cascade_otel, name)) for name in sorted(cascade_otel.__all__))
+    return _module(cascade_otel)
+
+
+def confidence_api() -> str:
+    """The same of ``cascade_otel.confidence``."""
+    from cascade_otel import confidence
+
+    return _module(confidence).replace("\n## ", "\n### ").replace("## ", "### ", 1)
+
+
+def _module(module: ModuleType) -> str:
+    return "\n\n".join(_described(name, getattr(module, name)) for name in sorted(module.__all__))
 
 
 def _described(name: str, thing: object) -> str:
-    signature = str(inspect.signature(thing)) if callable(thing) else ""
+    said = (typing.get_overloads(thing) or [thing])[-1] if inspect.isfunction(thing) else thing
+    signature = str(inspect.signature(said)) if callable(said) else ""
     signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature.removesuffix(" -> None"))
     text = inspect.cleandoc(thing.__doc__ or "").replace("``", "`")
-    documented = "\n".join(_fields(thing)) if inspect.isclass(thing) and name[0].isupper() else ""
-    if not name[0].isupper():
+    record = dataclasses.is_dataclass(thing)
+    documented = "\n".join(_fields(thing)) if record else ""
+    if not record:
         text = f"```text\n{_wrapped(name + signature)}\n```\n\n{text}"
     return f"## {name}\n\n{text}" + (f"\n\n{documented}" if documented else "")
 
@@ -80,7 +95,7 @@ def _wrapped(signature: str) -> str:
     if len(signature) <= 100:
         return signature
     head, _, tail = signature.partition("(")
-    parts = tail.split(", ")
+    parts = re.split(r", (?=[*/]|\w+[:=)])", tail)  # not the commas within a type
     return head + "(\n    " + ",\n    ".join(parts)
 
 
@@ -97,7 +112,7 @@ def columns_table() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"emitted": emitted_table},
     "docs/reference/wire.md": {"metrics": metrics_table, "attributes": attributes_table},
-    "docs/reference/python.md": {"python": python_api},
+    "docs/reference/python.md": {"python": python_api, "confidence": confidence_api},
     "docs/reference/commands.md": {"commands": commands},
     "docs/reference/store.md": {"columns": columns_table},
 }

@@ -28,6 +28,8 @@ def with_snippets(language: str) -> list[object]:
 @pytest.mark.parametrize("page", with_snippets("python"))
 def test_python_snippets_run_in_the_order_of_their_page(page: Path, tmp_path: Path) -> None:
     program = "\n".join(snippets(page, "python"))
+    if files := snippets(page, "toml"):
+        (tmp_path / "cascade.toml").write_text("\n".join(files))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path,

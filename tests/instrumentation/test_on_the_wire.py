@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from opentelemetry.trace import SpanKind
 
-from cascade_otel import TierCall, annotate, cascade, feedback, record_call, semconv, tier
+from cascade_otel import Audit, TierCall, annotate, cascade, feedback, record_call, semconv, tier
 from cascade_otel.instrumentation import _series, _values
+from cascade_otel.instrumentation._audit import wait_for_audits
 from cascade_otel.instrumentation._settings import settings
 from cascade_otel.instrumentation._values import Names
 from cascade_otel.testing import Recorded
 from tests.instrumentation.toys import ROOT, run_python
 
 TYPES = {"string": str, "int": int, "double": float, "boolean": bool}
-NOT_YET = {semconv.TIER_AGREED, semconv.CANARY_ID}
 ON_METRICS_ONLY = {semconv.TOKEN_TYPE, semconv.DROP_REASON}
 
 
@@ -49,7 +49,15 @@ def failing() -> None:
     raise ValueError
 
 
-@cascade(task="t", version="v1", segment="en", input_size=12, purpose="canary")
+audit = Audit(1.0, person)
+
+
+@cascade(agree=lambda answer, stronger: answer is stronger, audit=audit)
+def audited() -> Answer:
+    return small()
+
+
+@cascade(task="t", version="v1", segment="en", input_size=12, purpose="canary", canary_id="c1")
 def everything() -> str:
     try:
         failing()
@@ -63,6 +71,8 @@ def everything() -> str:
 def emitted(seen: Recorded, lenient: None, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     monkeypatch.setattr(settings, "token_usage", True)
     everything()
+    audited()
+    wait_for_audits(10)
     small()
     annotate(confidence=0.5)
     feedback(record_call("t", [TierCall("a", cost=0.5), TierCall("b")]), "a", True)
@@ -73,7 +83,7 @@ def test_every_attribute_emitted_is_in_the_table_with_its_type(emitted: Recorded
     known = {each.name: TYPES[each.type] for each in semconv.ATTRIBUTES}
     said = [(key, type(value)) for span in emitted.spans for key, value in (span.attributes or {}).items()]
     assert dict(said) == {key: known[key] for key, _ in said}
-    assert set(known) - {key for key, _ in said} == NOT_YET | ON_METRICS_ONLY
+    assert set(known) - {key for key, _ in said} == ON_METRICS_ONLY
 
 
 def test_every_metric_of_the_table_is_emitted_and_no_other(emitted: Recorded) -> None:
@@ -104,8 +114,8 @@ def test_a_model_is_a_client_span_and_a_person_is_not(emitted: Recorded) -> None
     kinds = {span.name: span.kind for span in emitted.spans}
     assert kinds["chat m1"] == SpanKind.CLIENT
     assert kinds["cascade.tier person"] == kinds["cascade t"] == SpanKind.INTERNAL
-    (asked,) = emitted.metric(semconv.TIER_DURATION)
-    assert (semconv.TIER_NAME, "person") in asked
+    asked = emitted.metric(semconv.TIER_DURATION)
+    assert {dict(said)[semconv.TIER_NAME] for said in asked} == {"person"}
 
 
 def test_where_a_client_is_instrumented_ours_do_not_count_twice(seen: Recorded) -> None:

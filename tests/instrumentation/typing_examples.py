@@ -1,11 +1,11 @@
-"""Read by mypy --strict, not run: a decorated function has exactly the type it had."""
+"""Read by mypy --strict and pyright, not run: a decorated function has exactly the type it had."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, assert_type, overload
 
-from cascade_otel import TierCall, annotate, cascade, feedback, record_call, scorer, tier
+from cascade_otel import Audit, TierCall, annotate, cascade, feedback, record_call, scorer, tier
 from cascade_otel.instrumentation._cascade import Cascade
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._tier_call import OpenTier
@@ -60,6 +60,28 @@ def two(a: Any) -> Any:
     return a
 
 
+@cascade(agree=lambda answer, stronger: answer == stronger, audit=Audit(0.02, plain), canary_id="c1")
+def audited(a: int) -> int:
+    return a
+
+
+@tier(lambda a: "small" if a else None, index=lambda a: a, rejections=(KeyError, ValueError))
+def several(a: int) -> str:
+    return ""
+
+
+@scorer(lambda answer: "small", confidence="p")
+def verify(answer: str) -> dict[str, float]:
+    return {"p": 0.5}
+
+
+async def awaited() -> None:
+    assert_type(await coroutine(1), str)
+    assert_type(await judge("x"), float)
+    async for chunk in astream(1):
+        assert_type(chunk, bytes)
+
+
 class Methods:
     @tier("x")
     def method(self, a: int) -> int:
@@ -77,11 +99,14 @@ class Methods:
 
 
 assert_type(plain(1, b="x"), float)
-result: Coroutine[Any, Any, str] = assert_type(coroutine(1), Coroutine[Any, Any, str])
-score = assert_type(judge("x"), Coroutine[Any, Any, float])
+result: Coroutine[Any, Any, str] = coroutine(1)
+score: Coroutine[Any, Any, float] = judge("x")
 assert_type(stream("x"), Iterator[int])
 assert_type(astream(1), AsyncIterator[bytes])
 assert_type(bare(1), int)
+assert_type(audited(1), int)
+assert_type(several(1), str)
+assert_type(verify("x"), dict[str, float])
 assert_type(named(1), int)
 assert_type(two(1), int)
 assert_type(two("x"), str)

@@ -29,7 +29,7 @@ extract()
 
 
 def run_app(
-    arguments: str | None, end: str = "", *, before: str = "", **environment: str
+    arguments: str | None, end: str = "", *, before: str = "", seconds: float = 60, **environment: str
 ) -> tuple[str, float]:
     """What the app prints, and how many seconds its process took. Without arguments nothing is configured."""
     wiring = "" if arguments is None else f"handle = configure({arguments})"
@@ -38,7 +38,7 @@ def run_app(
         [sys.executable, "-c", textwrap.dedent(before) + APP.format(wiring=wiring) + textwrap.dedent(end)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environment},
         check=False,
     )
@@ -50,17 +50,25 @@ class Collector:
     """Takes OTLP over HTTP and keeps what came, by path."""
 
     def __init__(self) -> None:
-        self.status = 200  # what it answers
+        self.status = 200  # what it answers; 0: nothing, ever
         self.bodies: dict[str, list[bytes]] = {}
         collector = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # a connection is kept, as real collectors do
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                collector.bodies.setdefault(self.path, []).append(body)
-                self.send_response(collector.status)
+                status = collector.status
+                if not status:
+                    self.rfile.read(1)  # until the other side gives up
+                    return
+                if status == 200:
+                    collector.bodies.setdefault(self.path, []).append(body)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None: ...

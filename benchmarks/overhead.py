@@ -3,12 +3,13 @@
 The by-hand side is built from what one decorated call was seen to emit (points of value 0 left out). Chunks
 of both are interleaved in one process, metrics are collected within each chunk; a ratio is the median over
 rounds of CPU time of the whole process, export threads included.
-Run: ``python benchmarks/recording.py [--quick]``.
+Run: ``python benchmarks/overhead.py [--quick] [--peers]``; the peers are other tools' decorators.
 """
 
 from __future__ import annotations
 
 import asyncio
+import compileall
 import gc
 import os
 import statistics
@@ -40,7 +41,7 @@ class Usage:
 
 
 class Answer:
-    model, usage, cost = "gpt-4o-mini-2024-07-18", Usage, 0.00021
+    model, usage, cost = "gpt-4o-mini-2024-07-18", Usage(), 0.00021
 
     def __init__(self, confidence: float) -> None:
         self.confidence = confidence
@@ -235,6 +236,7 @@ def with_sdk() -> None:
     _instruments.tracer = TracerProvider(sampler=ALWAYS_OFF).get_tracer(semconv.SCOPE)
     ratio, _, base = compare(ours, hand, "sync", reader)
     rows.append(("tier, sampled out", ratio, BARS["sampled out"], base))
+    compileall.compile_dir(Path(__file__).parents[1] / "cascade_otel", quiet=1)  # as an installed package is
     alone = subprocess.run(
         [sys.executable, __file__, "no-sdk"], capture_output=True, text=True, check=True
     ).stdout
@@ -268,5 +270,9 @@ def without_sdk() -> None:
 
 if __name__ == "__main__":
     without_sdk() if "no-sdk" in sys.argv else with_sdk()
+    if "--peers" in sys.argv:
+        import _peers
+
+        _peers.run_all()
     sys.stdout.flush()
     os._exit(0)  # nothing is exported, so nothing is waited for

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cascade_otel import semconv
-from cascade_otel.instrumentation._calls import hand_on_late
+from cascade_otel.configure._handle import Handle, Step, Watch
+from cascade_otel.instrumentation._audit import wait_for_audits
 from cascade_otel.instrumentation._settings import settings
 
 if TYPE_CHECKING:
@@ -22,105 +19,18 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
+__all__ = ["Handle", "configure"]
+
 DEFAULT_ENDPOINT = "http://127.0.0.1:4318"
 ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_QUEUE_SPANS, _DELAY_MS, _METRICS_MS = 16_384, 1_000, 10_000
+_QUEUE_SPANS, _DELAY_S, _METRICS_S = 16_384, 1.0, 10.0
 _RETRY_S = 30.0  # a receiver that is started anew answers by then; the SDK gives up a batch after 10
 _EXIT_COLLECTOR_S, _EXIT_STORE_S = 2.0, 10.0  # a disk does not hang as a collector may
+_SHARE_OF_SPANS = 0.75  # of the time at exit, where metrics are sent too
+_SHARE_OF_AUDITS = 0.5  # of the time of a flush
 _log = logging.getLogger(semconv.SCOPE)
 _handle: Handle | None = None  # the latest
 _meters: MeterProvider | None = None  # installed by us
-
-
-class Handle:
-    """What ``configure`` gives: hand on what waits, now or for good. ``shutdown`` is called at exit.
-
-    The work is done by a thread of its own, since the SDK ignores time-outs; no thread can be started at
-    exit.
-    """
-
-    def __init__(
-        self, flushes: list[Callable[[], object]], shutdowns: list[Callable[[], object]], exit_s: float
-    ) -> None:
-        self._flushes, self._shutdowns, self._exit_s = flushes, shutdowns, exit_s
-        self._start()
-        atexit.register(self._at_exit)
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self._start)
-
-    def flush(self, timeout_s: float = 2.0) -> bool:
-        """Exports what waits. False where that took over ``timeout_s`` seconds, or where something was not
-        taken (refused, folder gone) since the last flush.
-        """
-        return self._within(timeout_s, self._flushes)
-
-    def shutdown(self, timeout_s: float = 2.0) -> bool:
-        """Exports what waits, then no more. False as for ``flush``."""
-        atexit.unregister(self._at_exit)
-        steps, self._flushes, self._shutdowns = self._shutdowns, [], []
-        done = self._within(timeout_s, steps)
-        self._orders.put(None)  # the thread ends
-        return done
-
-    def _at_exit(self) -> None:
-        self.shutdown(self._exit_s)
-
-    def _start(self) -> None:
-        self._orders: SimpleQueue[tuple[list[Callable[[], object]], Future[bool]] | None] = SimpleQueue()
-        if self._shutdowns:
-            threading.Thread(target=self._work, name="cascade_otel", daemon=True).start()
-
-    def _work(self) -> None:
-        for steps, answer in iter(self._orders.get, None):
-            results = [_done(step) for step in steps]  # every step, also after one that failed
-            answer.set_result(all(results))
-
-    def _within(self, seconds: float, steps: list[Callable[[], object]]) -> bool:
-        if not steps:
-            return True
-        answer: Future[bool] = Future()
-        try:
-            hand_on_late()
-            self._orders.put((steps, answer))
-            return answer.result(seconds)
-        except TimeoutError:
-            _log.warning("telemetry was not handed on within %g s: does the collector answer?", seconds)
-        except Exception:
-            _log.warning("telemetry could not be handed on; your code is unaffected", exc_info=True)
-        return False
-
-
-def _done(step: Callable[[], object]) -> bool:
-    try:
-        return step() is not False
-    except BaseException:  # SystemExit too, which would end the thread, and every later flush with it
-        _log.warning("telemetry could not be handed on; your code is unaffected", exc_info=True)
-        return False
-
-
-class _Watch:
-    """Remembers whether exporters failed, since the SDK's processors and readers do not tell."""
-
-    failed = False
-
-    def on(self, exporter: Any) -> None:
-        export = exporter.export
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            result = None
-            try:
-                result = export(*args, **kwargs)
-            except BaseException:  # SystemExit too, which would end the SDK's thread
-                _log.warning("telemetry was not exported; your code is unaffected", exc_info=True)
-            self.failed |= getattr(result, "name", "") != "SUCCESS"
-            return result
-
-        exporter.export = watched
-
-    def all_taken(self) -> bool:
-        """Whether none has failed since this was last asked."""
-        failed, self.failed = self.failed, False
-        return not failed
 
 
 def configure(
@@ -136,7 +46,8 @@ def configure(
     Without either, the standard variable OTEL_EXPORTER_OTLP_ENDPOINT says where to, else
     http://127.0.0.1:4318. ``service_name``: else OTEL_SERVICE_NAME. ``token_usage`` also records
     ``gen_ai.client.token.usage``, which an instrumented client already does. ``read_results=False``: no
-    usage or model is looked for in results.
+    usage or model is looked for in results. Where ``opentelemetry-instrumentation-threading`` is installed
+    (extra ``auto``) it is switched on, so that thread pools belong to the cascade that uses them.
 
     An application that has an OpenTelemetry SDK needs none of this; where one is installed already, its
     tracer provider also gets our exporter, and its metrics are left as they are. Called again, it shuts
@@ -149,17 +60,31 @@ def configure(
             "configure(store=...) writes into a folder, configure(endpoint=...) sends"
         )
     settings.token_usage, settings.read_results = token_usage, read_results
+    _carry_context_into_threads()
     resource = _resource(service_name)
     if store is not None:
         from cascade_otel.storage.exporter import SegmentExporter
 
-        return _wired(SegmentExporter(os.fspath(store)), None, resource, _EXIT_STORE_S)
+        folder = os.fspath(store)
+        return _wired(lambda: SegmentExporter(folder), None, resource, _EXIT_STORE_S)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    spans = OTLPSpanExporter(_url(endpoint, "traces"), timeout=_timeout())
-    metrics = OTLPMetricExporter(_url(endpoint, "metrics"))
-    return _wired(spans, metrics, resource, _EXIT_COLLECTOR_S)
+    return _wired(
+        lambda: OTLPSpanExporter(_url(endpoint, "traces"), timeout=_timeout()),
+        lambda: OTLPMetricExporter(_url(endpoint, "metrics")),
+        resource,
+        _EXIT_COLLECTOR_S,
+    )
+
+
+def _carry_context_into_threads() -> None:
+    try:
+        from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+    except ImportError:  # an orphaned tier call says what to install
+        return
+    if not ThreadingInstrumentor().is_instrumented_by_opentelemetry:
+        ThreadingInstrumentor().instrument()
 
 
 def _timeout() -> float | None:
@@ -182,10 +107,16 @@ def _resource(service_name: str | None) -> Resource:
     return Resource.create({} if service_name is None else {semconv.SERVICE_NAME: service_name})
 
 
-def _wired(spans: SpanExporter, metrics: MetricExporter | None, resource: Resource, exit_s: float) -> Handle:
+def _wired(
+    spans: Callable[[], SpanExporter],
+    metrics: Callable[[], MetricExporter] | None,
+    resource: Resource,
+    exit_s: float,
+) -> Handle:
     global _handle
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from cascade_otel.configure._batches import Batches
 
     if _handle is not None and _handle._shutdowns:
         _log.warning(
@@ -193,19 +124,22 @@ def _wired(spans: SpanExporter, metrics: MetricExporter | None, resource: Resour
             "the service's name stays the first one"
         )
         _handle._at_exit()
-    watch = _Watch()
-    watch.on(spans)
-    processor = BatchSpanProcessor(spans, max_queue_size=_QUEUE_SPANS, schedule_delay_millis=_DELAY_MS)
-    _tracer_provider(resource).add_span_processor(processor)
-    flushes: list[Callable[[], object]] = [processor.force_flush]
-    shutdowns: list[Callable[[], object]] = [processor.shutdown]
+    watch = Watch()
+    batches = Batches(watch.on(spans), _QUEUE_SPANS, _DELAY_S)
+    _tracer_provider(resource).add_span_processor(batches)
+    flushes: list[Step] = [
+        lambda seconds: wait_for_audits(seconds * _SHARE_OF_AUDITS),
+        lambda seconds: batches.force_flush(seconds * 1e3),
+    ]
+    # what is lost is told by the metrics, which go last and need some time for it
+    share = 1.0 if metrics is None else _SHARE_OF_SPANS
+    shutdowns: list[Step] = [lambda seconds: batches.end(seconds * share)]
     meters = None if metrics is None else _meter_provider(resource)
     if metrics is not None and meters is not None:
-        watch.on(metrics)
-        reader = PeriodicExportingMetricReader(metrics, export_interval_millis=_METRICS_MS)
+        reader = PeriodicExportingMetricReader(watch.on(metrics), export_interval_millis=_METRICS_S * 1e3)
         meters.add_metric_reader(reader)
-        flushes.append(reader.force_flush)
-        shutdowns.append(reader.shutdown)
+        flushes.append(lambda seconds: reader.force_flush(seconds * 1e3))
+        shutdowns.append(lambda seconds: reader.shutdown(seconds * 1e3))
     _handle = Handle([*flushes, watch.all_taken], [*shutdowns, watch.all_taken], exit_s)
     return _handle
 
