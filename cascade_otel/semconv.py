@@ -76,6 +76,9 @@ PURPOSES = ("production", "audit", "canary")
 TIER_KINDS = ("model", "multimodal", "human", "rule")
 REASONS = ("low_confidence", "missing_confidence", "error", "timeout", "policy")
 OUTCOMES = ("accepted", "escalated", "repeated", "exhausted", "error", "cancelled", "abandoned", "outlived")
+DROP_REASONS = ("value", "callable", "unmatched", "sdk", "audit", "queue", "export", "exit")
+"""A value that cannot be recorded; your callable failed; a score without its call; the SDK failed; an audit
+failed, or was one too many; a span did not fit the queue, was not taken, was left at the end."""
 COST_SOURCES = ("user", "litellm", "genai-prices")
 """Your code, the result itself, a table of prices."""
 
@@ -125,7 +128,7 @@ ATTRIBUTES = (
     Attribute(OUTPUT_TOKENS, "int", "tier span", "tokens received"),
     Attribute(TOKEN_TYPE, "string", "token counter, token usage", "input or output"),
     Attribute(ERROR_TYPE, "string", "both spans, durations", "an exception's type, never its text"),
-    Attribute(DROP_REASON, "string", "dropped counter", "why, in one word"),
+    Attribute(DROP_REASON, "string", "dropped counter", ", ".join(DROP_REASONS)),
 )
 
 OPERATION_DURATION = "gen_ai.client.operation.duration"

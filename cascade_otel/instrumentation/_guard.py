@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
+from typing import Literal, TypeAlias
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation._counters import Counter, add
 
 log = logging.getLogger(semconv.SCOPE)
 DROPPED = Counter(semconv.DROPPED)
+Reason: TypeAlias = Literal["value", "callable", "unmatched", "sdk", "audit"]
 _MOST_WARNINGS = 1000
 _told: set[tuple[str, str]] = set()
 
@@ -24,7 +26,7 @@ class Guard:
 
     strict = False
 
-    def __init__(self, reason: str, where: object) -> None:
+    def __init__(self, reason: Reason, where: object) -> None:
         self.reason, self.where = reason, where
 
     def __enter__(self) -> None:

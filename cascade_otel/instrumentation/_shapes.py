@@ -141,6 +141,8 @@ _TO_RUN: dict[type, Shape] = {
 }
 
 
+_CLIENTS_STREAMS = ("Stream", "AsyncStream")
+"""Of the clients of OpenAI, Anthropic and all that are generated as theirs are: a generator under a class."""
 streams: dict[type, Callable[[OpenCall, Any], Any]] = {}
 """Stream objects of other people's packages, by type: each function gives the very object back, has ``with
 call:`` around its steps, and calls ``call.finish`` once at its end."""
@@ -148,12 +150,26 @@ call:`` around its steps, and calls ``call.finish`` once at its end."""
 
 def _returned(call: OpenCall, result: Any) -> Any:
     """The result; one that is yet to run (a generator, a coroutine) is driven, the call lasts as long."""
-    shape = _TO_RUN.get(type(result))
+    kind = type(result)
+    shape = _TO_RUN.get(kind)
     if shape is not None:
         return shape(lambda: result, lambda *_: call)()
+    if kind.__name__ in _CLIENTS_STREAMS and _follows_iterator(call, result):
+        return result
     if streams:
         for kind, follow in streams.items():
             if isinstance(result, kind):
                 return follow(call, result)
     call.finish(None, result)
     return result
+
+
+def _follows_iterator(call: OpenCall, stream: Any) -> bool:
+    """Whether the call now lasts as long as the generator that the stream reads from, which stays its own."""
+    with call.site.recording:
+        within = getattr(stream, "_iterator", None)
+        shape = _TO_RUN.get(type(within))
+        if shape is not None:
+            stream._iterator = shape(lambda: within, lambda *_: call)()
+            return True
+    return False

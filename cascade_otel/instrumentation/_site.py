@@ -76,7 +76,9 @@ class Site(Generic[C]):
     def guard(self, where: object) -> None:
         """Names the place in what is logged and counted."""
         self.recording, self.asking, self.checking = (
-            Guard(reason, where) for reason in ("sdk", "callable", "value")
+            Guard("sdk", where),
+            Guard("callable", where),
+            Guard("value", where),
         )
 
     def __enter__(self) -> C:
