@@ -10,6 +10,8 @@ from typing import Any
 
 from opentelemetry import context, trace
 
+from cascade_otel.instrumentation._calls import silent
+
 
 class OwnError(Exception):
     pass
@@ -31,9 +33,7 @@ def shaped(shape: str, decorate: Callable[[Any], Any], ending: str) -> Any:
     """A function of that shape that comes to that end."""
 
     def body() -> None:
-        suppressed = context.get_value("suppress_instrumentation")
-        no_sdk = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-        expected_here = decorate is not plain and not suppressed and not no_sdk
+        expected_here = decorate is not plain and not silent(context.get_current())
         assert ending == "unseen" or inside() == expected_here, "current while the user's code runs"
         if ending == "exception":
             raise OwnError

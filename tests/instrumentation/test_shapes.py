@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from cascade_otel import cascade, semconv, tier
+from cascade_otel.instrumentation import _calls
 from cascade_otel.testing import Recorded, record
 from tests.instrumentation.shaped import (
     CANNOT,
@@ -40,15 +41,23 @@ DECORATED = {
 
 
 @pytest.mark.parametrize("decorated", DECORATED)
-@pytest.mark.parametrize("sdk", ["sampled", "sampled out", "suppressed"])
+@pytest.mark.parametrize("sdk", ["sampled", "sampled out", "suppressed", "none"])
 @pytest.mark.parametrize(
     ("shape", "ending"), [(s, e) for s in SHAPES for e in ENDINGS if (s, e) not in CANNOT]
 )
-def test_grid(shape: str, ending: str, sdk: str, decorated: str, strict: None) -> None:
-    """The host sees what it would see undecorated; the span ends once and rightly; nothing leaks."""
+def test_grid(
+    shape: str, ending: str, sdk: str, decorated: str, strict: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host sees what it would see undecorated; the span ends once and rightly; nothing leaks.
+
+    Here an SDK is installed, so "none" is what we make of it; ``test_no_sdk`` has none.
+    """
     provider = TracerProvider(sampler=ALWAYS_OFF) if sdk == "sampled out" else None
     gc.collect()
     with record(provider) as seen:
+        if sdk == "none":
+            monkeypatch.setattr(_calls, "_awake", False)
+            monkeypatch.setattr(_calls, "asleep", lambda: True)
         token = context.attach(context.set_value("suppress_instrumentation", sdk == "suppressed"))
         try:
             bare = shaped(shape, plain, ending)
@@ -62,7 +71,7 @@ def test_grid(shape: str, ending: str, sdk: str, decorated: str, strict: None) -
         finally:
             context.detach(token)
     outcome = OUTCOME.get(ending, "abandoned")
-    if sdk == "suppressed":
+    if sdk in ("suppressed", "none"):
         assert not seen.spans
         assert total(seen, semconv.TIER_CALLS) == total(seen, semconv.CASCADE_DURATION) == 0
         return
