@@ -14,11 +14,13 @@ from cascade_otel.instrumentation._scorer import annotate, scorer
 from cascade_otel.instrumentation._tier import tier
 
 if TYPE_CHECKING:
+    from cascade_otel.policy import PolicyError
     from cascade_otel.records import TierCall
     from cascade_otel.runner import Runner
 
 __all__ = [
     "Audit",
+    "PolicyError",
     "Runner",
     "TierCall",
     "annotate",
@@ -30,7 +32,8 @@ __all__ = [
     "tier",
 ]
 
-_AT_FIRST_USE = {"Runner": "runner", "TierCall": "records"}  # half of the import's time otherwise
+# half of the import's time otherwise
+_AT_FIRST_USE = {"PolicyError": "policy", "Runner": "runner", "TierCall": "records"}
 
 
 def __getattr__(name: str) -> object:

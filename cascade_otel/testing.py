@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation import _prices
+from cascade_otel.instrumentation._audit import wait_for_audits
 from cascade_otel.instrumentation._calls import hand_on_late, wake
 
 
@@ -34,6 +35,7 @@ class RecordedTier:
     threshold: float | None
     agreed: bool | None
     kind: str
+    provider: str | None
     model: str | None
     response_model: str | None
     cost: float | None
@@ -42,6 +44,7 @@ class RecordedTier:
     output_tokens: int | None
     index: int | None
     error: str | None
+    first_chunk_s: float | None
     duration_s: float
     trace_id: str
 
@@ -136,7 +139,8 @@ class Recorded:
         return {name for name, points in self._metrics.items() if points}
 
     def close(self) -> None:
-        """Records no more."""
+        """Records no more. Waits for audits that run in threads, ten seconds at most."""
+        wait_for_audits(10.0)
         hand_on_late()
         self._collect()
         self._reader = None
@@ -265,6 +269,7 @@ def _tier(span: ReadableSpan) -> RecordedTier:
         threshold=said(semconv.THRESHOLD),
         agreed=said(semconv.TIER_AGREED),
         kind=str(said(semconv.TIER_KIND)),
+        provider=said(semconv.PROVIDER_NAME),
         model=said(semconv.REQUEST_MODEL),
         response_model=said(semconv.RESPONSE_MODEL),
         cost=said(semconv.COST_AMOUNT),
@@ -273,6 +278,7 @@ def _tier(span: ReadableSpan) -> RecordedTier:
         output_tokens=said(semconv.OUTPUT_TOKENS),
         index=said(semconv.TIER_INDEX),
         error=said(semconv.ERROR_TYPE),
+        first_chunk_s=said(semconv.TIME_TO_FIRST_CHUNK),
         duration_s=_duration_s(span),
         trace_id=_trace_id(span),
     )

@@ -54,6 +54,7 @@ class LiteLLMInstrumentor(CascadeInstrumentor):
     """
 
     package: ClassVar[str] = "litellm >= 1.80"
+    tested: ClassVar[str] = "1.80.0 to 1.110.2"
     module: ClassVar[str] = "litellm"
 
     def patch(
@@ -64,21 +65,31 @@ class LiteLLMInstrumentor(CascadeInstrumentor):
         thresholds: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Replaces what is to be recorded."""
+        """Replaces what there is of what is to be recorded."""
         import litellm
-        from litellm import router
+        from litellm import CustomStreamWrapper, Router, router
         from litellm.litellm_core_utils import fallback_utils
-        from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 
         kinds = TierKinds(confidence, thresholds)
+        in_python = hasattr(Router, "_completion")  # until 1.110, whose Router walks its groups in Rust
+
+        def replace(owner: Any, name: str, decorate: Callable[[Any], Any]) -> bool:
+            if there := hasattr(owner, name):
+                patches.wrap(owner, name, decorate)
+            return there
+
+        missing = []
         for name in ("completion", "acompletion"):
-            patches.wrap(litellm, name, lambda original: _call(original, kinds))
-            patches.wrap(router.Router, name, _routed)
-            patches.wrap(router.Router, f"_{name}", _attempt)
+            if not replace(litellm, name, lambda original: _call(original, kinds)):
+                missing.append(f"litellm.{name}")
+            if not replace(Router, name, lambda original: _routed(original, None if in_python else Walk)):
+                missing.append(f"Router.{name}")
+            replace(Router, f"_{name}", _attempt)
         for runs_in_thread in (router, fallback_utils):
-            patches.wrap(runs_in_thread, "run_async_function", _with_context)
+            replace(runs_in_thread, "run_async_function", _with_context)
         streams.heed_all(patches, CustomStreamWrapper)
         patches.put(_shapes.streams, CustomStreamWrapper, streams.follow)
+        self.leave_out(missing)
 
 
 class TierKinds:
@@ -120,14 +131,48 @@ class Attempt(Marked):
         super().__init__(_ATTEMPT, self)
         self.group = group
 
+    def calls(self, _: Mapping[str, Any]) -> None:
+        """A model is called, with this metadata."""
+        self.called = True
+
+    def calling(self, _: Mapping[str, Any]) -> str:
+        """The model group for which a model is called, with this metadata."""
+        return self.group
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, tb)
         if isinstance(error, Exception) and not self.called:
-            failed = tier(self.group)
-            failed.__enter__()
-            failed.__exit__(kind, error, tb)
+            _fail(self.group, error)
+
+
+class Walk(Attempt):
+    """One call of a Router whose attempts begin in Rust, unseen. A call of a model says in its metadata for
+    which group it is, and of each try before it how it has failed; what has failed after the last call of a
+    model without calling one stays unknown."""
+
+    failures = 0
+    """Of the failures that the next metadata lists, so many are known: told here, or a call's own."""
+
+    def calls(self, metadata: Mapping[str, Any]) -> None:
+        super().calls(metadata)
+        listed = metadata.get("previous_models") or ()
+        for each in listed[self.failures :]:
+            _fail(
+                each["model_group"], type(each["exception_type"], (Exception,), {})(each["exception_string"])
+            )
+        self.failures = len(listed) + 1
+
+    def calling(self, metadata: Mapping[str, Any]) -> str:
+        return metadata.get("model_group") or self.group
+
+
+def _fail(group: str, error: Exception) -> None:
+    """Tells of a try with a model group that has failed without a call of a model."""
+    failed = tier(group)
+    failed.__enter__()
+    failed.__exit__(type(error), error, error.__traceback__)
 
 
 def _call(original: Callable[..., Any], kinds: TierKinds) -> Callable[..., Any]:
@@ -147,7 +192,7 @@ def _call(original: Callable[..., Any], kinds: TierKinds) -> Callable[..., Any]:
             return original
         attempt = get_value(_ATTEMPT)
         if isinstance(attempt, Attempt):
-            attempt.called = True
+            attempt.calls(_metadata(kwargs))
         provider = _provider(_model(*args, **kwargs), kwargs.get("custom_llm_provider"))
         told = True if _tells_itself() else False if provider in _UNSEEN else None
         return as_tier(provider, told)  # type: ignore[no-any-return]  # what tier gives back
@@ -155,29 +200,40 @@ def _call(original: Callable[..., Any], kinds: TierKinds) -> Callable[..., Any]:
     return through(original, choose)
 
 
-def _routed(original: Callable[..., Any]) -> Callable[..., Any]:
+def _routed(original: Callable[..., Any], mark: type[Attempt] | None) -> Callable[..., Any]:
     """``Router.completion``, or ``acompletion``."""
-    as_cascade = cascade(CASCADE, task=lambda router, *args, **kwargs: _task(*args, **kwargs))(original)
+    call = original if mark is None else _marked(original, mark)
+    as_cascade = cascade(CASCADE, task=lambda router, *args, **kwargs: _task(*args, **kwargs))(call)
 
     def choose(_: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
-        return original if innermost() is not None or _is_mirrored(kwargs) else as_cascade
+        inside = innermost()
+        if inside == "tier" or _is_mirrored(kwargs):
+            return original
+        return as_cascade if inside is None else call
 
     return through(original, choose)
 
 
 def _attempt(original: Callable[..., Any]) -> Callable[..., Any]:
     """``Router._completion``, or ``_acompletion``: one attempt with one model group."""
+    tried = _marked(original, Attempt)
+    return through(original, lambda *_: tried if innermost() == "cascade" else original)
 
-    def try_it(*args: Any, **kwargs: Any) -> Any:
-        with Attempt(_model(*args[1:], **kwargs)):
+
+def _marked(original: Callable[..., Any], mark: type[Attempt]) -> Callable[..., Any]:
+    """A method of the Router's, within a mark that names the model group asked for."""
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with mark(_model(*args[1:], **kwargs)):
             return original(*args, **kwargs)
 
-    async def try_it_async(*args: Any, **kwargs: Any) -> Any:
-        with Attempt(_model(*args[1:], **kwargs)):
+    @functools.wraps(original)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        with mark(_model(*args[1:], **kwargs)):
             return await original(*args, **kwargs)
 
-    tried = try_it_async if inspect.iscoroutinefunction(original) else try_it
-    return through(original, lambda *_: tried if innermost() == "cascade" else original)
+    return call_async if inspect.iscoroutinefunction(original) else call
 
 
 def _with_context(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,7 +263,7 @@ def _model(*args: Any, **kwargs: Any) -> Any:
 def _tier_name(*args: Any, **kwargs: Any) -> Any:
     """The model group where the Router calls, else the model."""
     attempt = get_value(_ATTEMPT)
-    return attempt.group if isinstance(attempt, Attempt) else _model(*args, **kwargs)
+    return attempt.calling(_metadata(kwargs)) if isinstance(attempt, Attempt) else _model(*args, **kwargs)
 
 
 def _task(*args: Any, **kwargs: Any) -> Any:

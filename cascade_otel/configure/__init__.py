@@ -52,12 +52,16 @@ def configure(
     An application that has an OpenTelemetry SDK needs none of this; where one is installed already, its
     tracer provider also gets our exporter, and its metrics are left as they are. Called again, it shuts
     down what it had wired before and takes its place. Raises ValueError where both ``store`` and
-    ``endpoint`` are given.
+    ``endpoint`` are given, or an address as ``store``.
     """
     if store is not None and endpoint is not None:
         raise ValueError(
             f"store={str(store)!r} and endpoint={endpoint!r} arrived, one of them is wanted: "
             "configure(store=...) writes into a folder, configure(endpoint=...) sends"
+        )
+    if store is not None and "://" in str(store):
+        raise ValueError(
+            f"store={str(store)!r} arrived, a folder is wanted: configure(endpoint={str(store)!r})"
         )
     settings.token_usage, settings.read_results = token_usage, read_results
     _carry_context_into_threads()

@@ -40,6 +40,8 @@ class Cascade(Site[OpenCascade]):
         audit: Audit | None = None,
     ) -> None:
         super().__init__(name)
+        if audit is not None and not hasattr(audit, "consider"):
+            audit = self.checked(_no_audit, audit)
         self.chosen = (task, purpose, version)
         self.constant = None if any(map(callable, self.chosen)) else self.chosen
         self.about = (segment, input_size, canary_id)
@@ -50,7 +52,10 @@ class Cascade(Site[OpenCascade]):
 
     def prepare(self, call: OpenCascade, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Finds the labels of this task and starts the span."""
-        said: tuple[Any, ...] = self.constant or tuple(self.ask(one, args, kwargs) for one in self.chosen)
+        said: tuple[Any, ...] = self.constant or tuple(
+            self.ask(one, args, kwargs, what=what)
+            for one, what in zip(self.chosen, ("task", "purpose", "version"), strict=True)
+        )
         key: Any = self.name if self.constant else (self.name, *said)
         try:
             labels = self.labels.get(key)
@@ -67,7 +72,10 @@ class Cascade(Site[OpenCascade]):
 
     def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attributes:
         """What is said of this call's input."""
-        segment, size, canary = (self.ask(one, args, kwargs) for one in self.about)
+        segment, size, canary = (
+            self.ask(one, args, kwargs, what=what)
+            for one, what in zip(self.about, ("segment", "input_size", "canary_id"), strict=True)
+        )
         return described(
             self.checked(_values.name, segment),
             self.checked(_values.size, size),
@@ -77,7 +85,13 @@ class Cascade(Site[OpenCascade]):
     def prepare_labels(self, key: Any, said: tuple[Any, ...]) -> Labels:
         """What is the same for all calls of this task, purpose and version."""
         named = (self.name, *said)
-        clean = tuple(self.checked(_values.name, each) for each in named)
+        name, task, purpose, version = named
+        clean = (
+            self.checked(_values.name, name),
+            self.checked(_values.name, task),
+            self.checked(_values.purpose, purpose),
+            self.checked(_values.name, version),
+        )
         labels = cascade_labels(clean[0] or "cascade", *clean[1:])
         if clean == named and len(self.labels) < MOST_PREPARED:
             self.labels[key] = labels
@@ -91,7 +105,11 @@ class Cascade(Site[OpenCascade]):
 
     def agreement(self, answer: Any, stronger: Any) -> bool | None:
         """What the user's own comparison says; None where it fails."""
-        return self.checked(_values.truth, self.ask(self.agree, (answer, stronger)))
+        return self.checked(_values.truth, self.ask(self.agree, (answer, stronger), what="agree"))
+
+
+def _no_audit(value: Any) -> None:
+    raise TypeError(f"audit={value!r} arrived where Audit(rate, run) is wanted")
 
 
 def answered(visits: list[Visit[OpenTier]]) -> list[OpenTier]:

@@ -64,6 +64,8 @@ class OpenCascade(OpenCall):
         final, escalated = _decide(visits, self.outcome)
         if self.final_tier is not None and self.visit(self.final_tier).tier:
             final = self.visit(self.final_tier)
+        elif self.outcome == "accepted" and len(visits) < len(self.visits.by_tier):
+            final = self.left_unread(final)
         if site.agree is not None:
             site.compare(visits)
         if site.audit is not None and final is not None and not escalated:
@@ -89,6 +91,20 @@ class OpenCascade(OpenCall):
             )
         )
 
+    def left_unread(self, final: Visit[OpenTier] | None) -> Visit[OpenTier] | None:
+        """A later tier, whose stream the code has begun to read and left open, gave the answer."""
+        with self.visits.lock:
+            running = [visit for visit in self.visits.by_tier.values() if visit.running is not None]
+        for visit in running:
+            call = visit.running
+            if call is None or call.first_chunk is None or (final is not None and final.index >= visit.index):
+                continue
+            final = visit
+            if call.cost is None and not callable(call.site.cost):
+                call.cost = call.site.cost
+                self.add_cost(call.site.checked(_values.cost, call.cost) or 0.0)
+        return final
+
 
 def _decide(visits: list[Visit[OpenTier]], outcome: str) -> tuple[Visit[OpenTier] | None, bool]:
     """Which answer stood, and whether any visit escalated; gives each standing call its outcome."""
@@ -100,14 +116,14 @@ def _decide(visits: list[Visit[OpenTier]], outcome: str) -> tuple[Visit[OpenTier
         if call is None:
             continue
         any_escalated = any_escalated or escalated
-        answered = returned and call.outcome == "accepted" and not call.empty and visit.said is None
-        back = visit if answered else None  # code may go back to a cheaper tier when the stronger one failed
-        if call.outcome == "accepted":
-            call.outcome = outcome
-            # the last answer, unless the code itself has said which one stood
-            if returned and not escalated and (final is None or final.said is None):
-                final = visit
-        elif call.outcome == "exhausted" and not returned:
+        broken_off = call.outcome == "abandoned" and call.first_chunk is not None  # what was read was enough
+        answered = returned and (call.outcome == "accepted" or broken_off)
+        # the last answer, unless the code itself has said which one stood
+        if answered and not escalated and (final is None or final.said is None):
+            final = visit
+        # code may go back to a cheaper tier when the stronger one failed
+        back = visit if answered and not call.empty and visit.said is None else None
+        if call.outcome == "accepted" or (call.outcome == "exhausted" and not returned):
             call.outcome = outcome
         # Undecided where the cascade itself failed.
         call.escalated = escalated or (False if returned else None)

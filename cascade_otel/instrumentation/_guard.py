@@ -44,14 +44,19 @@ class Guard:
         """Something was left out for this reason."""
         add(DROPPED.cell({semconv.DROP_REASON: self.reason}), 1)
 
-    def caught(self, error: Exception) -> None:
-        """What leaving the block does; for the hot path, where ``try`` costs nothing and ``with`` does."""
+    def caught(self, error: Exception, what: str = "") -> None:
+        """What leaving the block does; for the hot path, where ``try`` costs nothing and ``with`` does.
+
+        ``what`` names the one of several things that were asked for in this place.
+        """
         if self.strict:
             raise error
         self.count()
         try:
-            message = "not recorded (%s, %s); your code is unaffected: %s"
-            warn_once(self.reason, self.where, message, self.reason, self.where, error, error=error)
+            place = getattr(self.where, "__qualname__", self.where)
+            told = f"{self.reason}, {place}, {what}" if what else f"{self.reason}, {place}"
+            message = "not recorded (%s); your code is unaffected: %s"
+            warn_once(self.reason + what, self.where, message, told, error, error=error)
         except Exception:  # the text of an error, or a logging handler of the host's, may itself raise
             log.debug("a warning could not be written")
 

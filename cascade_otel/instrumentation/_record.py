@@ -25,7 +25,7 @@ from cascade_otel.instrumentation._cascade_call import cascade_attributes
 from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._series import Kind, Labels, Series, cascade_labels
-from cascade_otel.instrumentation._tier_call import one_reason, tier_attributes
+from cascade_otel.instrumentation._tier_call import tier_attributes
 from cascade_otel.instrumentation._visits import Visit, Visits, reason_for
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def record_call(
         about = described(_known(_values.name, segment), _known(_values.size, input_size))
         told = _decided(tiers)
         lengths = [round(_values.duration(call.duration_s) * SECOND) for call in tiers]
-        whole = _values.whole(sum(lengths), _values.LARGEST_TIME)
-        at = _values.whole(time_ns() - whole if start_ns is None else start_ns, _values.LARGEST_TIME)
+        whole = _values.time(sum(lengths))
+        at = _values.time(time_ns() - whole if start_ns is None else start_ns)
         errors = [_known(_values.name, call.error) for call in tiers]
         all_series = [_series(call, labels) for call in tiers]
         root = _start(labels.span_name, SpanKind.INTERNAL, {**labels.spans, **about}, at, get_current())
@@ -134,7 +134,7 @@ def _tier(call: TierCall, visit: Visit[int], stands: bool) -> Attributes:
         outcome = "escalated" if escalated else "accepted" if call.error is None else "error"
     if escalated:
         known = reason_for(call.error, False, confidence, threshold, threshold is not None)
-        reason = _known(one_reason, call.reason) or known
+        reason = _known(_values.reason, call.reason) or known
     return tier_attributes(
         outcome=outcome,
         escalated=None if outcome == "error" else escalated,  # undecided, as where a live cascade fails

@@ -88,6 +88,9 @@ class Site(Generic[C]):
             self.silent_blocks.append(unheard)
             return unheard
         call = self.opened(context, (), {})
+        if not call.heeded:
+            self.silent_blocks.append(call)
+            return call
         call.__enter__()
         self.blocks.append(call)
         return call
@@ -144,7 +147,13 @@ class Site(Generic[C]):
         raise NotImplementedError
 
     def ask(
-        self, source: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] = _NONE, failed: Any = None
+        self,
+        source: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] = _NONE,
+        failed: Any = None,
+        *,
+        what: str = "",
     ) -> Any:
         """What a constant or a user's callable says; ``failed`` where it fails."""
         if not callable(source):
@@ -152,7 +161,7 @@ class Site(Generic[C]):
         try:
             return source(*args, **kwargs)
         except Exception as error:
-            self.asking.caught(error)
+            self.asking.caught(error, what)
             return failed
 
     def checked(self, convert: Callable[[Any], T], value: Any) -> T | None:

@@ -24,7 +24,7 @@ from cascade_otel.instrumentation._settings import settings
 from cascade_otel.instrumentation._site import Site
 from cascade_otel.instrumentation._tier_call import OpenTier
 
-UNKNOWN = "unknown"
+UNKNOWN, CHAT = "unknown", "chat"
 
 
 class tier(Site[OpenTier]):
@@ -55,7 +55,7 @@ class tier(Site[OpenTier]):
         cost: float | str | Callable[[Any], Any] | None = None,
         usage: str | Callable[[Any], Any] | None = None,
         kind: Literal["model", "multimodal", "human", "rule"] = "model",
-        operation: str = "chat",
+        operation: str = CHAT,
         provider: str | None = None,
         index: int | Callable[..., int | None] | None = None,
         rejections: type[Exception] | tuple[type[Exception], ...] = (),
@@ -68,14 +68,19 @@ class tier(Site[OpenTier]):
         self.confidence = _values.attribute(confidence) if isinstance(confidence, str) else confidence
         self.cost = _values.attribute(cost) if isinstance(cost, str) else cost
         self.usage = _values.attribute(usage) if isinstance(usage, str) else usage
-        self.kind, self.instrumented = Kind(kind, operation, provider), instrumented
+        self.instrumented = instrumented
+        self.kind = Kind(
+            self.checked(_values.tier_kind, kind) or semconv.TIER_KINDS[0],
+            self.checked(_values.name, operation) or CHAT,
+            self.checked(_values.name, provider),
+        )
         self.rejections = self.checked(_values.exceptions, rejections) or ()
         self.prepared: dict[Any, tuple[Series, Tally]] = {}
 
     def prepare(self, call: OpenTier, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Finds the enclosing cascade and the tier's visit in it, and starts the span."""
         name, model, call.threshold, index = self.constant or self.choose(args, kwargs)
-        if name is None:
+        if name is None and self.constant is None:
             call.heeded = False
             return
         outer = call.enclosing
@@ -91,16 +96,18 @@ class tier(Site[OpenTier]):
         call.series, call.tally = known or self.prepare_series(name, model, call, key)
         if call.cascade is not None:
             call.visit = call.cascade.visits.started(call.series.tier, index)
+            call.visit.running = call
         at_start = call.series.at_start if described is None else {**call.series.at_start, **described}
         call.start(call.series.span_name, call.series.span_kind, at_start)
 
     def choose(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Name, model, threshold and index of one call."""
-        name, *others, index = self.chosen
+        name, model, threshold, index = self.chosen
         return (
-            self.ask(name, args, kwargs, UNKNOWN),
-            *(self.ask(one, args, kwargs) for one in others),
-            self.checked(_values.index, self.ask(index, args, kwargs)),
+            self.ask(name, args, kwargs, UNKNOWN, what="name"),
+            self.ask(model, args, kwargs, what="model"),
+            self.ask(threshold, args, kwargs, what="threshold"),
+            self.checked(_values.index, self.ask(index, args, kwargs, what="index")),
         )
 
     def prepare_series(self, name: Any, model: Any, call: OpenTier, key: Any) -> tuple[Series, Tally]:
@@ -141,7 +148,7 @@ class tier(Site[OpenTier]):
             try:
                 call.confidence, call.source = self.confidence(result), "result"
             except Exception as error:
-                self.asking.caught(error)
+                self.asking.caught(error, "confidence")
         try:
             if call.cost is None and self.cost is not None:
                 if not callable(self.cost):
@@ -149,11 +156,11 @@ class tier(Site[OpenTier]):
                 elif told:
                     call.cost = self.cost(result)
         except Exception as error:
-            self.asking.caught(error)
+            self.asking.caught(error, "cost")
         try:
             self.read_usage(call, result if told else None)
         except Exception as error:
-            self.asking.caught(error)
+            self.asking.caught(error, "usage")
 
     def read_usage(self, call: OpenTier, result: Any) -> None:
         """Tokens, answering model and cost: said by the code, else heard inside, else told by the result."""

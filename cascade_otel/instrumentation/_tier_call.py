@@ -60,11 +60,14 @@ class OpenTier(OpenCall):
         """Reads the result; hands on what stands for no visit."""
         if self.outcome in ANSWERED:
             self.site.read(self, result)
+        elif self.outcome == "abandoned":
+            self.site.read(self, NO_RESULT)  # a stream that was broken off was paid for
         if self.cascade is None or self.visit is None:
             self.hand_on()
             return
         if self.cascade.site.keeps_answers and result is not NO_RESULT and self.outcome == "accepted":
             self.answer = result
+        self.visit.running = None
         done, outcome = self.cascade.visits.answered(self.visit, self)
         if done is not None:
             done.outcome = outcome
@@ -136,7 +139,7 @@ class OpenTier(OpenCall):
     def reason(self, confidence: float | None, threshold: float | None) -> str:
         """Why this call's visit escalated. An answer that was turned down was not good enough."""
         if self.visit is not None and self.visit.reason is not None:
-            said: str | None = self.site.checked(one_reason, self.visit.reason)
+            said: str | None = self.site.checked(_values.reason, self.visit.reason)
             if said is not None:
                 return said
         if self.outcome == "exhausted":
@@ -238,10 +241,3 @@ def tier_attributes(
     if first_chunk is not None:
         attributes[semconv.TIME_TO_FIRST_CHUNK] = first_chunk / SECOND
     return attributes
-
-
-def one_reason(value: Any) -> str:
-    """One of the reasons there are."""
-    if value not in semconv.REASONS:
-        raise ValueError(f"a reason {value!r} arrived, one of {', '.join(semconv.REASONS)} is wanted")
-    return str(value)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
+from cascade_otel import semconv
 from cascade_otel.instrumentation._guard import warn_once
 
 LONGEST_NAME = 200
@@ -47,49 +48,54 @@ def threshold(value: Any) -> float:
 
 def cost(value: Any) -> float:
     """US dollars, a float in [0, 1e6]: counters only grow."""
-    return amount(value, MOST_USD)
+    return amount(value, MOST_USD, "a cost in US dollars")
 
 
 def weight(value: Any) -> float:
     """How many calls a label stands for, a float in [0, 1e6]."""
-    return amount(value, LARGEST_WEIGHT)
+    return amount(value, LARGEST_WEIGHT, "a weight")
 
 
 def duration(value: Any) -> float:
     """Seconds, a float in [0, 1e9]."""
-    return amount(value, LONGEST_DURATION)
+    return amount(value, LONGEST_DURATION, "a duration in seconds")
 
 
-def amount(value: Any, most: float) -> float:
-    """A float in [0, most]."""
+def amount(value: Any, most: float, what: str) -> float:
+    """A float in [0, most]; ``what`` it is, for the error."""
     if type(value) is float and 0.0 <= value <= most:
         return value
     number = finite(value)
     if not 0.0 <= number <= most:
-        raise ValueError(f"{number} arrived where at least 0 and at most {most:g} is wanted")
+        raise ValueError(f"{number} arrived where {what} between 0 and {most:g} is wanted")
     return number
 
 
 def tokens(value: Any) -> int:
     """An integer in [0, 2**31)."""
-    return whole(value, MOST_TOKENS)
+    return whole(value, MOST_TOKENS, "a number of tokens")
 
 
 def size(value: Any) -> int:
     """An integer in [0, 2**62]."""
-    return whole(value, LARGEST_SIZE)
+    return whole(value, LARGEST_SIZE, "the size of an input")
 
 
 def index(value: Any) -> int:
     """A tier's place in the order, an integer in [0, 32766]."""
-    return whole(value, LAST_INDEX)
+    return whole(value, LAST_INDEX, "a tier's index")
 
 
-def whole(value: Any, most: int) -> int:
-    """An integer in [0, most]."""
+def time(value: Any) -> int:
+    """Nanoseconds, an integer in [0, 2**62]."""
+    return whole(value, LARGEST_TIME, "a time in nanoseconds")
+
+
+def whole(value: Any, most: int, what: str) -> int:
+    """An integer in [0, most]; ``what`` it is, for the error."""
     number = value if type(value) is int else int(_real(value))
     if not 0 <= number <= most:
-        raise ValueError(f"{number} arrived where at least 0 and at most {most:,} is wanted")
+        raise ValueError(f"{number} arrived where {what} between 0 and {most:,} is wanted")
     return number
 
 
@@ -111,6 +117,28 @@ def name(value: Any) -> str:
 def attribute(source: str) -> Callable[[Any], Any]:
     """Reads an attribute of a result, or the key of that name where the result is a dict."""
     return lambda result: result[source] if isinstance(result, dict) else getattr(result, source)
+
+
+def tier_kind(value: Any) -> str:
+    """One of the kinds of tier there are."""
+    return one_of(value, semconv.TIER_KINDS)
+
+
+def purpose(value: Any) -> str:
+    """One of the purposes there are."""
+    return one_of(value, semconv.PURPOSES)
+
+
+def reason(value: Any) -> str:
+    """One of the reasons of an escalation there are."""
+    return one_of(value, semconv.REASONS)
+
+
+def one_of(value: Any, known: tuple[str, ...]) -> str:
+    """The value, if it is known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{value!r} arrived where one of {', '.join(known)} is wanted")
+    return str.__str__(value)
 
 
 def exceptions(value: Any) -> tuple[type[Exception], ...]:

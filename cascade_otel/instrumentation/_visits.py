@@ -25,6 +25,7 @@ class Visit(Generic[C]):
     source = "cascade"
     scored = False
     stands: C | None = None
+    running: C | None = None  # the call that began last, while it runs
 
     def __init__(self, tier: str, index: int) -> None:
         self.tier, self.index = tier, index

@@ -76,8 +76,11 @@ def _module(module: ModuleType) -> str:
 
 def _described(name: str, thing: object) -> str:
     said = (typing.get_overloads(thing) or [thing])[-1] if inspect.isfunction(thing) else thing
-    signature = str(inspect.signature(said)) if callable(said) else ""
-    signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature.removesuffix(" -> None"))
+    documents = callable(said) and not (inspect.isclass(said) and issubclass(said, Exception))
+    signature = str(inspect.signature(said)) if documents else ""
+    signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature)
+    if inspect.isclass(thing):
+        signature = signature.removesuffix(" -> None")
     text = inspect.cleandoc(thing.__doc__ or "").replace("``", "`")
     record = dataclasses.is_dataclass(thing)
     documented = "\n".join(_fields(thing)) if record else ""
