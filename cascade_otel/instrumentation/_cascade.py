@@ -68,6 +68,9 @@ class Cascade(Site[OpenCascade]):
             attributes = {**attributes, **call.described}
         if self.audit is not None:
             call.arguments = args, kwargs
+        outer = call.enclosing
+        if isinstance(outer, OpenTier):
+            call.around = outer
         call.start(call.labels.span_name, SpanKind.INTERNAL, attributes)
 
     def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attributes:

@@ -14,6 +14,7 @@ from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._series import NO_CASCADE, Labels
 from cascade_otel.instrumentation._tier_call import OpenTier
+from cascade_otel.instrumentation._usage import Found
 from cascade_otel.instrumentation._visits import Visit, Visits
 
 
@@ -27,6 +28,7 @@ class OpenCascade(OpenCall):
     labels: Labels = NO_CASCADE
     described: Attributes | None = None  # what is said of this call's input, for all its spans
     final_tier: str | None = None
+    around: OpenTier | None = None  # the tier that this cascade is within
     arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # kept where an audit may want them
 
     def __init__(self, site: Any, context: Context) -> None:
@@ -81,6 +83,9 @@ class OpenCascade(OpenCall):
             self.measure_duration(instruments.cascade_duration, self.labels.with_outcome(self.outcome))
         except Exception as error:
             site.recording.caught(error)
+        if self.around is not None and self.cost is not None and self.around.cost is None:
+            self.around.hear(Found(cost=self.cost, cost_source=semconv.COST_SOURCES[0]))
+        self.around = self.arguments = None
         self.end(
             cascade_attributes(
                 outcome=self.outcome,
@@ -116,6 +121,8 @@ def _decide(visits: list[Visit[OpenTier]], outcome: str) -> tuple[Visit[OpenTier
         if call is None:
             continue
         any_escalated = any_escalated or escalated
+        if visit.returned_error is not None and call.outcome == "accepted":
+            call.outcome, call.error = "error", visit.returned_error
         broken_off = call.outcome == "abandoned" and call.first_chunk is not None  # what was read was enough
         answered = returned and (call.outcome == "accepted" or broken_off)
         # the last answer, unless the code itself has said which one stood
@@ -123,7 +130,7 @@ def _decide(visits: list[Visit[OpenTier]], outcome: str) -> tuple[Visit[OpenTier
             final = visit
         # code may go back to a cheaper tier when the stronger one failed
         back = visit if answered and not call.empty and visit.said is None else None
-        if call.outcome == "accepted" or (call.outcome == "exhausted" and not returned):
+        if not escalated and (call.outcome == "accepted" or (call.outcome == "exhausted" and not returned)):
             call.outcome = outcome
         # Undecided where the cascade itself failed.
         call.escalated = escalated or (False if returned else None)

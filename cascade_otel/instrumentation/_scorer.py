@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeVar
 
 from opentelemetry.context import attach, create_key, detach, get_current, get_value, set_value
 
+from cascade_otel.instrumentation import _usage
 from cascade_otel.instrumentation._calls import OpenCall, current, silent
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._shapes import code_of
 from cascade_otel.instrumentation._tier_call import OpenTier
-from cascade_otel.instrumentation._values import attribute
+from cascade_otel.instrumentation._values import attribute, name
 from cascade_otel.instrumentation._visits import Visit
 
 JUDGING = create_key("cascade-judging")
@@ -105,16 +106,27 @@ def annotate(
     confidence: float | None = None,
     threshold: float | None = None,
     cost: float | None = None,
+    usage: Any = None,
+    model: str | None = None,
+    error: str | None = None,
     reason: Literal["low_confidence", "missing_confidence", "error", "timeout", "policy"] | None = None,
     tier: str | None = None,
 ) -> None:
-    """Says a confidence, threshold or cost (USD) in the middle of the code, or why it escalates.
+    """Says in the middle of the code what a tier's result does not tell.
 
     Within a tier it is about that call; in the cascade's own code about the tier called last; ``tier``
-    names another. A ``reason`` is about all calls of the tier, and recorded where it did escalate.
+    names another. ``cost`` is in USD, ``usage`` a pair of input and output tokens or an object that has
+    them, ``model`` the one that answered. ``error`` is the type of a failure that was returned and not
+    raised. ``reason``, why the tier escalates, is about all its calls, and recorded where it did.
     """
     if silent(get_current()):
         return
+    found, failed = None, None
+    with Guard("value", "annotate"):
+        failed = None if error is None else name(error)
+        if usage is not None or model is not None:
+            found = _usage.said(usage) if usage is not None else _usage.NOTHING
+            found = found if model is None else found._replace(model=name(model))
     with Guard("unmatched", "annotate"):
         told = _about(tier)
         if confidence is not None:
@@ -123,7 +135,14 @@ def annotate(
             told.threshold = threshold
         if cost is not None:
             told.cost = cost
-        visit = told.visit if isinstance(told, OpenTier) else told
+        if failed is not None:
+            told.returned_error = failed
+        if isinstance(told, OpenTier):
+            visit = told.visit
+            if found is not None:
+                told.site.take(told, found)
+        else:
+            visit, told.usage = told, found or told.usage
         if reason is not None and visit is not None:
             visit.reason = reason
 

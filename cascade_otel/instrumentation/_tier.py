@@ -121,10 +121,10 @@ class tier(Site[OpenTier]):
         if self.kind.kind in CLIENT_KINDS and self.cost is None:
             _prices.begin_loading()
         outer = call.enclosing
-        if isinstance(outer, OpenTier) and call.cascade is not None and outer.series.tier != series.tier:
+        if isinstance(outer, OpenTier) and call.cascade is not None:
             message = (
-                "tier '%s' was called inside tier '%s': they only overlap, so no escalation is seen; "
-                "decorate what calls the model, not what decides"
+                "tier '%s' was called inside tier '%s': both count as calls, and as they only overlap, no "
+                "escalation is seen; decorate what calls the model, not what decides or calls that"
             )
             warn_once("nested", series.tier, message, series.tier, outer.series.tier)
         if call.cascade is None and cascades.seen and current_thread() is not main_thread():
@@ -171,6 +171,8 @@ class tier(Site[OpenTier]):
             found = _usage.total(heard)
         else:
             found = _usage.NOTHING if result is None else self.usage_of(result)
+        if heard and found.input_tokens is None and result is not None:  # of a cascade within, only the cost
+            found = self.usage_of(result)._replace(cost=found.cost, cost_source=found.cost_source)
         call.input_tokens, call.output_tokens = found.input_tokens, found.output_tokens
         call.response_model = call.response_model or found.model
         if call.cost is None:
@@ -184,6 +186,14 @@ class tier(Site[OpenTier]):
         if found.input_tokens is not None and found.cost is None:
             found = found._replace(cost=self.price(call, found), cost_source=_prices.SOURCE)
         call.__dict__.setdefault("heard", []).append(found)  # from whatever thread
+
+    def take(self, call: OpenTier, found: _usage.Found) -> None:
+        """What the code says of a call's usage and model goes before what its result tells."""
+        call.response_model = found.model or call.response_model
+        if found.input_tokens is not None:
+            call.input_tokens, call.output_tokens = found.input_tokens, found.output_tokens
+            if call.cost is None or call.cost_source == _prices.SOURCE:
+                call.cost, call.cost_source = self.price(call, found), _prices.SOURCE
 
     def price(self, call: OpenTier, found: _usage.Found) -> float | None:
         """US dollars by the table of prices."""

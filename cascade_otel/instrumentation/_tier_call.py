@@ -38,6 +38,7 @@ class OpenTier(OpenCall):
     source = "code"
     cost_source: str | None = semconv.COST_SOURCES[0]
     scored = empty = False  # a scorer was asked; the answer was None
+    returned_error: str | None = None  # the type of a failure that was returned and not raised
     answer: Any = None  # kept where the cascade compares answers
     heard: list[Found] | None = None  # usage told by results inside the call
     agreed: bool | None = None  # with the strongest tier's answer of the same cascade call
@@ -62,6 +63,8 @@ class OpenTier(OpenCall):
             self.site.read(self, result)
         elif self.outcome == "abandoned":
             self.site.read(self, NO_RESULT)  # a stream that was broken off was paid for
+        if self.returned_error is not None and self.outcome == "accepted":
+            self.outcome, self.error = "error", self.returned_error
         if self.cascade is None or self.visit is None:
             self.hand_on()
             return
@@ -132,6 +135,8 @@ class OpenTier(OpenCall):
             self.confidence, self.source = visit.confidence, visit.source
         if visit.threshold is not None:
             self.threshold = visit.threshold
+        if visit.usage is not None:
+            self.site.take(self, visit.usage)
         if visit.cost is not None:
             self.cost, self.cost_source = visit.cost, semconv.COST_SOURCES[0]
         self.scored = self.scored or visit.scored
@@ -182,8 +187,8 @@ class OpenTier(OpenCall):
 
     def compare(self, confidence: float, threshold: float, visit: Visit[OpenTier]) -> None:
         """Says so where the code decides otherwise than the threshold it declares."""
-        if visit.index and not self.escalated:
-            return  # the last tier's answer is taken whatever its confidence
+        if visit.reason is not None or (visit.index and not self.escalated):
+            return  # the code has said why; the last tier's answer is taken whatever its confidence
         if self.error is None and self.escalated is not None and self.escalated != (confidence < threshold):
             message = (
                 "telemetry says τ = %g for tier '%s', the code behaves otherwise: confidence %g was %s; "

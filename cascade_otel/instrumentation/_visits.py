@@ -22,6 +22,8 @@ class Visit(Generic[C]):
     threshold: Any = None
     cost: Any = None
     reason: str | None = None
+    returned_error: str | None = None  # the type of a failure that was returned and not raised
+    usage: Any = None  # as ``_usage.Found``
     source = "cascade"
     scored = False
     stands: C | None = None
