@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import Token
-from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-from opentelemetry.context import Context, attach, detach, get_current, get_value, set_value
+from opentelemetry.context import get_value, set_value
 
-from cascade_otel.instrumentation._calls import COVERED, current
+from cascade_otel.instrumentation._calls import COVERED, Within, current
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._scorer import judging
 from cascade_otel.instrumentation._tier_call import OpenTier
@@ -54,25 +52,15 @@ def through(function: Callable[..., Any], choose: Choice) -> Callable[..., Any]:
     return call_async if inspect.iscoroutinefunction(function) else call
 
 
-class Marked:
+class Marked(Within):
     """A block within which ``get_value(key)`` of OpenTelemetry's context gives the value."""
-
-    context: Context
-    token: Token[Context]
 
     def __init__(self, key: str, value: object) -> None:
         self.key, self.value = key, value
 
     def __enter__(self) -> None:
         self.context = set_value(self.key, self.value)
-        self.token = attach(self.context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        # a coroutine that the collector closes may end in another context than it began in
-        if kind is not GeneratorExit or get_current() is self.context:
-            detach(self.token)
+        super().__enter__()
 
 
 def heard(function: Callable[..., Any], tell: Callable[[OpenTier, Any], object]) -> Callable[..., Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextvars import Token
-from types import TracebackType
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
 
-from cascade_otel.instrumentation._calls import OpenCall
+from cascade_otel.instrumentation._calls import OpenCall, Within
 
 TIER, TASK = "cascade_tier", "cascade_task"
 """What we read in a config's ``metadata``."""
@@ -60,25 +58,6 @@ def marked(config: RunnableConfig, mark: Mark) -> RunnableConfig:
         return {**config, "callbacks": [*(callbacks or ()), mark]}
     callbacks.add_handler(mark, inherit=True)
     return config
-
-
-class Within:
-    """A block in which another context is the current one."""
-
-    token: Token[Context]
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-
-    def __enter__(self) -> None:
-        self.token = attach(self.context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        # a coroutine that the collector closes may end in another context than it began in
-        if kind is not GeneratorExit or get_current() is self.context:
-            detach(self.token)
 
 
 def within(context: Context, function: Callable[..., Any]) -> Callable[..., Any]:

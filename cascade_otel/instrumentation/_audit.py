@@ -20,7 +20,7 @@ from cascade_otel.instrumentation._cascade import Cascade, answered
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._guard import Guard, warn_once
-from cascade_otel.instrumentation._shapes import Begin, driven
+from cascade_otel.instrumentation._shapes import Begin, code_of, driven
 from cascade_otel.instrumentation._tier_call import OpenTier
 from cascade_otel.instrumentation._visits import Visit
 
@@ -39,14 +39,15 @@ class Audit:
             returns is the host's no more, what it raises is the audit's failure, never the caller's.
         max_in_flight: audits running at once; a call beyond is not audited, and counted as dropped.
         max_cost_per_day: USD that the audits of a UTC day may cost in this process. Until a first cost is
-            known one audit runs at a time; if it stays unknown, audits end.
+            known one audit runs at a time; if it stays unknown, audits end. One whose cost is unknown
+            counts as the dearest so far.
 
     An audit is recorded under the call's own trace with ``cascade.purpose`` audit: it counts in no rate,
-    cost or latency of production. Audits that still run at exit are lost.
+    cost or latency of production. Audits that still run when their event loop or the program ends are lost.
 
     Raises:
         ValueError: a rate, number or amount out of range.
-        TypeError: ``run`` is not callable.
+        TypeError: ``run`` is not callable, or a generator function.
     """
 
     def __init__(
@@ -67,6 +68,10 @@ class Audit:
             raise ValueError(f"max_cost_per_day={max_cost_per_day!r} arrived, US dollars above 0 are wanted")
         if not callable(run):
             raise TypeError(f"run={run!r} arrived, a function that calls a stronger tier is wanted")
+        if any(
+            inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in code_of(run)
+        ):
+            raise TypeError(f"run={run!r} streams; a function that returns its whole answer is wanted")
         self.rate, self.run = rate, run
         self.max_in_flight, self.max_cost_per_day = max_in_flight, max_cost_per_day
         self.tiers: set[str] = set()  # that audits have asked: their own answers need no audit
@@ -119,9 +124,16 @@ class Audit:
 
         run = driven(self.run, opened)
 
-        def ended(task: object = None) -> None:
-            _tasks.discard(task)
+        def ended() -> None:
             self._ended(calls[0] if calls and isinstance(calls[0], OpenCascade) else None)
+
+        def task_ended(task: Any) -> None:
+            _tasks.discard(task)
+            if task.cancelled():
+                self._guard.count()
+                message = "audits by %s were cancelled: their event loop has ended before them"
+                warn_once("audit cancelled", self.run, message, self.run)
+            ended()
 
         def in_thread() -> None:
             try:
@@ -139,7 +151,10 @@ class Audit:
         async def in_loop() -> None:
             with self._guard:
                 attach(context)
-                await run(*args, **kwargs)
+                try:
+                    await run(*args, **kwargs)
+                except (SystemExit, KeyboardInterrupt) as error:  # else it would end the host's loop
+                    raise RuntimeError(f"an audit's run raised {error!r}") from error
 
         loop = _running_loop() if inspect.iscoroutinefunction(run) else None
         thread = threading.Thread(target=in_thread, name="cascade-audit", daemon=True)
@@ -150,23 +165,26 @@ class Audit:
             else:
                 task = loop.create_task(in_loop(), context=copy_context())
                 _tasks.add(task)
-                task.add_done_callback(ended)
+                task.add_done_callback(task_ended)
         except RuntimeError as error:  # at exit no thread can be started
             _threads.discard(thread)
             ended()
             self._guard.caught(error)
 
     def _ended(self, call: OpenCascade | None) -> None:
-        asked = set() if call is None else set(call.visits.by_tier)
+        asked = [] if call is None else sorted(call.visits.by_tier.values(), key=lambda visit: visit.index)
         cost = None if call is None else call.cost
         with self._lock:
             self._in_flight -= 1
-            self.tiers |= asked
-            if cost is not None:
-                self._spent += cost
-                self._dearest = max(cost, self._dearest or 0.0)
-            elif call is not None and call.outcome == "accepted" and self._dearest is None:
-                self._over = True
+            if asked:
+                self.tiers.add(asked[-1].tier)
+                if cost is not None:
+                    self._dearest = max(cost, self._dearest or 0.0)
+                    self._spent += cost
+                elif self._dearest is not None:  # it has surely cost something
+                    self._spent += self._dearest
+                else:
+                    self._over = True
         if call is not None and not asked:
             warn_once("audit", self.run, "an audit called no tier: its run must call a function under @tier")
         elif self._over and self.max_cost_per_day is not None:
@@ -213,7 +231,8 @@ def wait_for_audits(timeout_s: float) -> None:
     """Returns when none runs in a thread, at the latest after ``timeout_s`` seconds."""
     until = monotonic() + timeout_s
     for thread in tuple(_threads):
-        thread.join(max(0.0, until - monotonic()))
+        if thread.ident is not None:  # it has started
+            thread.join(max(0.0, until - monotonic()))
 
 
 def _running_loop() -> Any:

@@ -76,6 +76,25 @@ def hand_on_late() -> None:
             call.site.recording.caught(fault)
 
 
+class Within:
+    """A block in which another context is the current one."""
+
+    token: Token[Context]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def __enter__(self) -> None:
+        self.token = attach(self.context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        # a coroutine that the collector closes may end in another context than it began in
+        if kind is not GeneratorExit or get_current() is self.context:
+            detach(self.token)
+
+
 class OpenCall:
     """A call that runs: ``with call:`` makes its context current, ``finish`` is called once."""
 
@@ -126,9 +145,9 @@ class OpenCall:
             # Perhaps a finaliser, inside any of the SDK's locks: touch nothing of the SDK here.
             late.append(self)
             return
-        if error is not None:
-            result = self.failed(error)
         try:
+            if error is not None:
+                result = self.failed(error)
             self.settle(result)
         except Exception as fault:
             self.site.recording.caught(fault)

@@ -64,9 +64,11 @@ class OpenCascade(OpenCall):
         if len(visits) > 1:
             visits.sort(key=_answered_at)
         final, escalated = _decide(visits, self.outcome)
-        if self.final_tier is not None and self.visit(self.final_tier).tier:
+        if self.outcome != "accepted":
+            final = None
+        elif self.final_tier is not None and self.visit(self.final_tier).tier:
             final = self.visit(self.final_tier)
-        elif self.outcome == "accepted" and len(visits) < len(self.visits.by_tier):
+        elif len(visits) < len(self.visits.by_tier):
             final = self.left_unread(final)
         if site.agree is not None:
             site.compare(visits)

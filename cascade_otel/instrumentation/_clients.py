@@ -15,8 +15,8 @@ PROVIDERS = {
     "groq": ("groq",),
     "mistralai": ("mistral",),
     "ollama": ("ollama",),
-    "openai": ("openai", "azure", "deepseek", "x_ai", "perplexity", "moonshot"),  # its client serves them all
-    "openai_v2": ("openai", "azure", "deepseek", "x_ai", "perplexity", "moonshot"),
+    "openai": ("openai", "deepseek", "x_ai", "perplexity", "moonshot"),  # its client serves them all
+    "openai_v2": ("openai", "deepseek", "x_ai", "perplexity", "moonshot"),
     "together": ("together",),
     "vertexai": ("gcp", "google", "gemini", "vertex"),
     "watsonx": ("ibm", "watsonx"),

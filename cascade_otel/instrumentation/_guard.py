@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, TypeAlias
 
@@ -52,13 +53,11 @@ class Guard:
         if self.strict:
             raise error
         self.count()
-        try:
-            place = getattr(self.where, "__qualname__", self.where)
-            told = f"{self.reason}, {place}, {what}" if what else f"{self.reason}, {place}"
-            message = "not recorded (%s); your code is unaffected: %s"
-            warn_once(self.reason + what, self.where, message, told, error, error=error)
-        except Exception:  # the text of an error, or a logging handler of the host's, may itself raise
-            log.debug("a warning could not be written")
+        place = getattr(self.where, "__qualname__", type(self.where).__name__)
+        place = self.where if isinstance(self.where, str) else place
+        told = f"{self.reason}, {place}, {what}" if what else f"{self.reason}, {place}"
+        message = "not recorded (%s); your code is unaffected: %s"
+        warn_once(self.reason + what, self.where, message, told, error, error=error)
 
 
 def warn_once(
@@ -68,4 +67,7 @@ def warn_once(
     key = (kind, where if isinstance(where, str) else getattr(where, "__qualname__", type(where).__name__))
     if key not in _told and len(_told) < _MOST_WARNINGS:
         _told.add(key)
-        log.warning(message, *values, exc_info=error)
+        with suppress(
+            Exception
+        ):  # the text of an error, or a logging handler of the host's, may itself raise
+            log.warning(message, *values, exc_info=error)

@@ -15,7 +15,7 @@ from cascade_otel.instrumentation._usage import Found
 SOURCE = semconv.COST_SOURCES[2]
 MOST_PRICED = 2_000
 """Pairs of model and provider whose rates are kept."""
-_LONGEST_WAIT = 2.0  # seconds that a fork waits for the import
+_LONGEST_WAIT = 10.0  # seconds that a fork waits for the import
 _HEAD_START = 0.01  # seconds: an import at once would keep the call that begins it from going on
 _MINUTE = 60.0
 # genai-prices' names for OpenTelemetry's, and for those that LiteLLM puts before the name of a model
@@ -91,14 +91,19 @@ def begin_loading() -> None:
         _loading = loading
         if hasattr(os, "register_at_fork"):  # not on Windows
             # A child forked amid an import inherits locks that nobody will ever release.
-            os.register_at_fork(before=wait_until_loaded)
+            os.register_at_fork(before=wait_until_loaded, after_in_child=_after_fork)
 
 
 def wait_until_loaded() -> None:
-    """Returns when loading, if it has begun, is over, at the latest after two seconds."""
+    """Returns when loading, if it has begun, is over, at the latest after ten seconds."""
     loading = _loading
     if loading is not None and loading is not threading.current_thread():
         loading.join(_LONGEST_WAIT)
+
+
+def _after_fork() -> None:
+    global _beginning
+    _beginning = threading.Lock()
 
 
 def _load() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, Literal, TypeVar
 
-from opentelemetry.context import attach, create_key, detach, get_current, get_value, set_value
+from opentelemetry.context import create_key, get_current, get_value, set_value
 
 from cascade_otel.instrumentation import _usage
-from cascade_otel.instrumentation._calls import OpenCall, current, silent
+from cascade_otel.instrumentation._calls import OpenCall, Within, current, silent
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._shapes import code_of
@@ -51,7 +51,7 @@ class scorer:
 
         @functools.wraps(function)
         def score(*args: Any, **kwargs: Any) -> Any:
-            with Judging():
+            with judged():
                 result = function(*args, **kwargs)
             if type(result) is CoroutineType:
                 return awaited(result, args, kwargs)
@@ -62,7 +62,7 @@ class scorer:
             return await awaited(function(*args, **kwargs), args, kwargs)
 
         async def awaited(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            with Judging():
+            with judged():
                 result = await result
             return self.note(result, args, kwargs)
 
@@ -84,21 +84,17 @@ class scorer:
         return result
 
 
-class Judging:
-    """Within this block a judge is asked: what it asks itself is no tier of the cascade, unless declared."""
-
-    def __enter__(self) -> None:
-        self.context = set_value(JUDGING, True)
-        self.token = attach(self.context)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not GeneratorExit or get_current() is self.context:  # closed by the collector, elsewhere
-            detach(self.token)
+def judged() -> Within:
+    """A block in which a judge is asked: what it asks itself is no tier of the cascade, unless declared."""
+    return Within(set_value(JUDGING, current()))
 
 
 def judging() -> bool:
     """Whether a scorer runs here, which adapters leave alone."""
-    return bool(get_value(JUDGING))
+    call = current()
+    return (
+        call is not None and get_value(JUDGING) is call
+    )  # a cascade of the judge's own is one like any other
 
 
 def annotate(

@@ -157,8 +157,8 @@ def _returned(call: OpenCall, result: Any) -> Any:
     if kind.__name__ in _CLIENTS_STREAMS and _follows_iterator(call, result):
         return result
     if streams:
-        for kind, follow in streams.items():
-            if isinstance(result, kind):
+        for each, follow in streams.items():
+            if issubclass(kind, each):  # isinstance would run the code of a lazy proxy
                 return follow(call, result)
     call.finish(None, result)
     return result

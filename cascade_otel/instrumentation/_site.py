@@ -30,7 +30,7 @@ T = TypeVar("T")
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-_decorated: WeakKeyDictionary[Any, tuple[type, Any]] = WeakKeyDictionary()
+_decorated: WeakKeyDictionary[Any, type] = WeakKeyDictionary()
 
 
 def undecorated(function: Any, by: type) -> Any:
@@ -39,10 +39,8 @@ def undecorated(function: Any, by: type) -> Any:
     Packages are wrapped from outside in notebook cells that run again, and in modules that are reloaded: no
     function is one call of two tiers.
     """
-    if not isinstance(function, FunctionType):  # ours are
-        return function
-    kind, beneath = _decorated.get(function, (None, None))
-    return beneath if kind is by else function
+    ours = isinstance(function, FunctionType) and _decorated.get(function) is by
+    return function.__wrapped__ if ours else function
 
 
 class Site(Generic[C]):
@@ -70,7 +68,7 @@ class Site(Generic[C]):
         if callable(site.name):
             site.guard(getattr(function, "__qualname__", site.name))
         drive = driven(beneath, site.begin)
-        _decorated[drive] = type(self), beneath
+        _decorated[drive] = type(self)
         return drive  # type: ignore[return-value]  # same type as F, which mypy cannot follow
 
     def guard(self, where: object) -> None:

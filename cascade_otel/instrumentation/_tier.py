@@ -140,13 +140,12 @@ class tier(Site[OpenTier]):
     def read(self, call: OpenTier, result: Any) -> None:
         """Takes from the result what the code has not set itself."""
         turned_down = call.outcome == "exhausted"
-        if turned_down and call.confidence is None:
-            call.confidence, call.source = getattr(result, "confidence", None), "result"
         call.empty = result is None
         told = result is not NO_RESULT and result is not None and not turned_down
-        if told and self.confidence is not None and call.confidence is None:
+        read = _own_confidence if turned_down else self.confidence
+        if call.confidence is None and read is not None and (told or turned_down):
             try:
-                call.confidence, call.source = self.confidence(result), "result"
+                call.confidence, call.source = read(result), "result"
             except Exception as error:
                 self.asking.caught(error, "confidence")
         try:
@@ -167,12 +166,16 @@ class tier(Site[OpenTier]):
         heard = call.heard if call.input_tokens is None and self.usage is None else None
         if call.input_tokens is not None:
             found = _usage.Found(call.input_tokens, call.output_tokens)
-        elif heard:  # of a whole run, its result would hide what its fallbacks cost
-            found = _usage.total(heard)
         else:
             found = _usage.NOTHING if result is None else self.usage_of(result)
-        if heard and found.input_tokens is None and result is not None:  # of a cascade within, only the cost
-            found = self.usage_of(result)._replace(cost=found.cost, cost_source=found.cost_source)
+            if heard:
+                # Of a whole run a result may hide what its fallbacks cost; of an answer by somebody else,
+                # what was heard is only what stood beside it.
+                inside = _usage.total(heard)
+                if (found.input_tokens or 0) <= (inside.input_tokens or 0):
+                    found = inside
+                elif found.cost is None:
+                    found = found._replace(cost=inside.cost, cost_source=inside.cost_source)
         call.input_tokens, call.output_tokens = found.input_tokens, found.output_tokens
         call.response_model = call.response_model or found.model
         if call.cost is None:
@@ -210,3 +213,7 @@ class tier(Site[OpenTier]):
         if said.cost is None:
             said = said._replace(cost=told.cost, cost_source=told.cost_source)
         return said._replace(input_tokens=sent, output_tokens=received, model=told.model)
+
+
+def _own_confidence(rejection: Any) -> Any:
+    return getattr(rejection, "confidence", None)

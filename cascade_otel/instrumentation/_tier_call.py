@@ -63,6 +63,8 @@ class OpenTier(OpenCall):
             self.site.read(self, result)
         elif self.outcome == "abandoned":
             self.site.read(self, NO_RESULT)  # a stream that was broken off was paid for
+        elif self.heard:
+            self.site.read_usage(self, None)  # an answer that the code failed over was paid for
         if self.returned_error is not None and self.outcome == "accepted":
             self.outcome, self.error = "error", self.returned_error
         if self.cascade is None or self.visit is None:
