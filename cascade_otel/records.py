@@ -202,5 +202,9 @@ class TaskSummary:
     audc: float | None = None
     audc_normalised: float | None = None
     labelled: int = 0
+    audited: int = 0
+    """Accepted answers that a stronger tier was asked about, where it is known whether it agreed."""
+    agreement: float | None = None
+    """Share of all accepted answers with which it would agree, as far as audits tell."""
     pays: Literal["yes", "no", "unknown"] = "unknown"
     pays_reason: str = ""

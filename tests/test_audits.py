@@ -88,3 +88,10 @@ def test_a_list_of_calls_names_audits_as_such_and_keeps_them_apart(reader: Reade
     assert last["purpose"].value_counts().to_dict() == {"": CALLS, "audit": ACCEPTED}
     tiers = last.groupby("purpose")["tiers"].agg(lambda lists: sorted({tuple(each) for each in lists}))
     assert tiers.to_dict() == {"": [("small",), ("small", "large")], "audit": [("large",)]}
+
+
+def test_the_summary_says_with_how_many_answers_the_stronger_tier_agrees(reader: Reader) -> None:
+    summary = value.summarise(reader)[0]
+    assert (summary.audited, summary.agreement) == (ACCEPTED, 0.9)
+    last = value.lines(value.summarise(reader))[-1]
+    assert last == ("all: the stronger tier agrees with 90.0% of accepted answers (82% to 95%), by 60 audits")

@@ -14,6 +14,7 @@ from cascade_otel.analysis.labels import Quality
 from cascade_otel.analysis.money import CURRENCY, NANO
 from cascade_otel.analysis.savings import TRACE, Spending, spending
 from cascade_otel.records import TaskSummary, TierSummary
+from cascade_otel.statistics.intervals import wilson
 from cascade_otel.storage import schema
 from cascade_otel.storage.failure import GIVEN_UP, failed
 from cascade_otel.storage.rollup import Reader
@@ -25,7 +26,7 @@ UNDECIDED = ("error", *GIVEN_UP)
 CASCADE_COLUMNS = ["task", *TRACE, "purpose", "escalated", "outcome", "duration_ns", "cost_nano"]
 TIER_COLUMNS = [
     "task", *TRACE, "tier", "tier_index", "purpose", "escalated", "outcome", "error_type", "reason",
-    "cost_nano", "currency",
+    "cost_nano", "currency", "agreed", "weight_ppm",
 ]  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def lines(summaries: Iterable[TaskSummary]) -> list[str]:
     titles = ("task", "calls", "escalated", "cost", "savings", "acc.p95", "esc.p95", "AUROC")
     found = [_columns(titles, widths) + "  pays"]
     reasons: dict[str, list[str]] = {}
+    audits: list[str] = []
     for one in summaries:
         name = "all" if one.task is None else "".join(c if c.isprintable() else "?" for c in one.task)
         cost = "-" if one.cost is None else f"{one.cost:,.2f} {one.currency}"
@@ -82,7 +84,12 @@ def lines(summaries: Iterable[TaskSummary]) -> list[str]:
         )
         found.append(f"{_columns(values, widths)}  {one.pays}")
         reasons.setdefault(f"{one.pays}: {one.pays_reason}", []).append(name)
-    return [*found, "", *(f"{', '.join(names)}: pays {reason}" for reason, names in reasons.items())]
+        if one.agreement is not None:
+            low, high = (float(end) for end in wilson(one.agreement * one.audited, one.audited))
+            agree = f"{one.agreement:.1%} of accepted answers ({low:.0%} to {high:.0%})"
+            audits.append(f"{name}: the stronger tier agrees with {agree}, by {one.audited:,} audits")
+    verdicts = [f"{', '.join(names)}: pays {reason}" for reason, names in reasons.items()]
+    return [*found, "", *verdicts, *audits]
 
 
 def _placed(tiers: pd.DataFrame) -> pd.DataFrame:
@@ -123,6 +130,7 @@ def _summary(task: str | None, calls: pd.DataFrame, tiers: pd.DataFrame, labels:
     accepted, sent_on = (_quantiles(seconds[part & timed]) for part in (~escalated, escalated))
     pays, reason = _pays(len(calls), rate, money, quality)
     named = tiers["currency"].dropna()
+    audits = tiers[(tiers["purpose"] == "audit") & tiers["agreed"].notna()]
     return TaskSummary(
         task=task,
         calls=len(calls),
@@ -141,6 +149,8 @@ def _summary(task: str | None, calls: pd.DataFrame, tiers: pd.DataFrame, labels:
         audc=quality.audc,
         audc_normalised=quality.audc_normalised,
         labelled=quality.labelled,
+        audited=len(audits),
+        agreement=_agreement(audits),
         pays=pays,
         pays_reason=reason,
     )
@@ -161,6 +171,13 @@ def _tiers(production: pd.DataFrame) -> tuple[TierSummary, ...]:
             )
         )
     return tuple(sorted(found, key=lambda one: (one.index < 0, one.index, one.tier)))
+
+
+def _agreement(audits: pd.DataFrame) -> float | None:
+    if audits.empty:
+        return None
+    weights = audits["weight_ppm"].fillna(1e6).to_numpy(float)
+    return float(np.average(audits["agreed"].to_numpy(float), weights=weights))
 
 
 def _quantiles(seconds: NDArray[np.float64]) -> tuple[float | None, float | None]:
