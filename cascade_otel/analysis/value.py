@@ -71,7 +71,7 @@ def lines(summaries: Iterable[TaskSummary]) -> list[str]:
     audits: list[str] = []
     for one in summaries:
         name = "all" if one.task is None else "".join(c if c.isprintable() else "?" for c in one.task)
-        cost = "-" if one.cost is None else f"{one.cost:,.2f} {one.currency}"
+        cost = "-" if one.cost is None else f"{_money(one.cost)} {one.currency}"
         latency = (one.latency_accepted_p95_s, one.latency_escalated_p95_s)
         values = (
             name[: widths[0]],
@@ -220,6 +220,10 @@ def _pays(
 def _columns(values: Iterable[str], widths: tuple[int, ...]) -> str:
     first, *others = zip(values, widths, strict=True)
     return " ".join([f"{first[0]:{first[1]}}", *(f"{value:>{width}}" for value, width in others)])
+
+
+def _money(amount: float) -> str:
+    return f"{amount:.3g}" if 0 < amount < 0.1 else f"{amount:,.2f}"
 
 
 def _duration(seconds: float | None) -> str:

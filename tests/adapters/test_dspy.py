@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import dspy
@@ -19,6 +19,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 from cascade_otel import annotate, cascade, scorer, tier
 from cascade_otel.adapters.dspy import DSPyInstrumentor
 from cascade_otel.testing import Recorded
+from tests.adapters.switched import switched_on
 
 
 class Engine:
@@ -89,13 +90,7 @@ def program(score: float = 0.3) -> Capitals:
     return Capitals(model("small", "Lyon", score), model("large", "Paris", 0.9, sent=200, received=20))
 
 
-@contextmanager
-def instrumented(**options: Any) -> Iterator[None]:
-    DSPyInstrumentor().instrument(**options)
-    try:
-        yield
-    finally:
-        DSPyInstrumentor().uninstrument()
+instrumented = functools.partial(switched_on, DSPyInstrumentor)
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cascade_otel.adapters.dspy import DSPyInstrumentor
 from cascade_otel.adapters.litellm import LiteLLMInstrumentor
 from cascade_otel.instrumentation import _clients
 from cascade_otel.testing import Recorded
+from tests.adapters.switched import switched_on
 
 PREDICT = dspy.Predict("question -> answer")
 ANSWER = "[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]"
@@ -79,13 +80,7 @@ class Both(dspy.Module):
         return answer
 
 
-@contextmanager
-def instrumented(**options: Any) -> Iterator[None]:
-    DSPyInstrumentor().instrument(**options)
-    try:
-        yield
-    finally:
-        DSPyInstrumentor().uninstrument()
+instrumented = functools.partial(switched_on, DSPyInstrumentor)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from pydantic_ai.usage import RequestUsage
 from cascade_otel import cascade, scorer, tier
 from cascade_otel.adapters.pydantic_ai import PydanticAIInstrumentor
 from cascade_otel.testing import Recorded
+from tests.adapters.switched import switched_on
 
 
 class LowConfidenceError(Exception):
@@ -61,13 +62,7 @@ def stated(response: ModelResponse) -> float:
     return 0.4 if unsure(response) else 0.9
 
 
-@contextmanager
-def instrumented(**options: Any) -> Iterator[None]:
-    PydanticAIInstrumentor().instrument(**options)
-    try:
-        yield
-    finally:
-        PydanticAIInstrumentor().uninstrument()
+instrumented = functools.partial(switched_on, PydanticAIInstrumentor)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from cascade_otel.adapters import pydantic_ai as adapter
 from cascade_otel.adapters._inside import innermost
 from cascade_otel.adapters.pydantic_ai import PydanticAIInstrumentor
 from cascade_otel.testing import Recorded
+from tests.adapters.switched import switched_on
 
 PAUSE_S = 0.02
 
@@ -55,13 +56,7 @@ def unsure(response: ModelResponse) -> bool:
     return "unsure" in str(response.parts)
 
 
-@contextmanager
-def instrumented(**options: Any) -> Iterator[None]:
-    PydanticAIInstrumentor().instrument(**options)
-    try:
-        yield
-    finally:
-        PydanticAIInstrumentor().uninstrument()
+instrumented = functools.partial(switched_on, PydanticAIInstrumentor)
 
 
 @pytest.fixture(autouse=True)
