@@ -105,7 +105,12 @@ def _followed(stream: Any) -> Followed:
 
 def heed(kind: type, put: Callable[[Any, str, Any], None]) -> None:
     """Lets the followed streams of a class tell of their steps. The Router makes such classes as it goes."""
-    for name, telling in (("__next__", _sync_step), ("__anext__", _async_step), ("aclose", _closing)):
+    for name, telling in (
+        ("__next__", _sync_step),
+        ("__anext__", _async_step),
+        ("close", _sync_closing),
+        ("aclose", _closing),
+    ):
         method = vars(kind).get(name)
         if method is not None and not hasattr(method, _FOLLOWED):
             put(kind, name, telling(method))
@@ -189,8 +194,26 @@ def _closing(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         try:
             await original(self)
         finally:
-            if followed is not None:
-                followed.end(GeneratorExit())
+            _closed(followed)
 
     setattr(aclose, _FOLLOWED, True)
     return aclose
+
+
+def _sync_closing(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    def close(self: Any) -> None:
+        followed = vars(self).get(_FOLLOWED)
+        try:
+            original(self)
+        finally:
+            _closed(followed)
+
+    setattr(close, _FOLLOWED, True)
+    return close
+
+
+def _closed(followed: Followed | None) -> None:
+    # within a step LiteLLM closes what has failed, or ended, by itself: the step tells of that
+    if followed is not None and not followed.inside:
+        followed.end(GeneratorExit())

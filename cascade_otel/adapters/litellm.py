@@ -16,12 +16,14 @@ from cascade_otel.adapters._instrumentor import CascadeInstrumentor
 from cascade_otel.adapters._patches import Patches
 from cascade_otel.instrumentation import _shapes
 from cascade_otel.instrumentation._cascade import cascade
+from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.instrumentation._tier import tier
 
 CASCADE = "litellm"
 TASK = "cascade_task"
 """In a call's ``metadata``: its task. Without it the task is the model group that was asked for."""
 _ATTEMPT = create_key("cascade-litellm-attempt")
+_NONE_FREE = ("RouterRateLimitError", "RouterRateLimitErrorBasic")  # the Router's own: it has called no model
 _PROVIDERS = {  # LiteLLM's names where OpenTelemetry's are others
     "azure": "azure.ai.openai",
     "azure_ai": "azure.ai.inference",
@@ -53,8 +55,8 @@ class LiteLLMInstrumentor(CascadeInstrumentor):
     tier, what your own code compares it with.
     """
 
-    package: ClassVar[str] = "litellm >= 1.80"
-    tested: ClassVar[str] = "1.80.0 to 1.110.2"
+    package: ClassVar[str] = "litellm >= 1.90"
+    tested: ClassVar[str] = "1.90.0 to 1.110.2"
     module: ClassVar[str] = "litellm"
 
     def patch(
@@ -67,8 +69,9 @@ class LiteLLMInstrumentor(CascadeInstrumentor):
     ) -> None:
         """Replaces what there is of what is to be recorded."""
         import litellm
-        from litellm import CustomStreamWrapper, Router, router
         from litellm.litellm_core_utils import fallback_utils
+        from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
+        from litellm.router import Router
 
         kinds = TierKinds(confidence, thresholds)
         in_python = hasattr(Router, "_completion")  # until 1.110, whose Router walks its groups in Rust
@@ -85,7 +88,7 @@ class LiteLLMInstrumentor(CascadeInstrumentor):
             if not replace(Router, name, lambda original: _routed(original, None if in_python else Walk)):
                 missing.append(f"Router.{name}")
             replace(Router, f"_{name}", _attempt)
-        for runs_in_thread in (router, fallback_utils):
+        for runs_in_thread in {inspect.getmodule(getattr(Router, "completion", None)), fallback_utils}:
             replace(runs_in_thread, "run_async_function", _with_context)
         streams.heed_all(patches, CustomStreamWrapper)
         patches.put(_shapes.streams, CustomStreamWrapper, streams.follow)
@@ -135,7 +138,7 @@ class Attempt(Marked):
         """A model is called, with this metadata."""
         self.called = True
 
-    def calling(self, _: Mapping[str, Any]) -> str:
+    def calling(self, _: Mapping[str, Any]) -> Any:
         """The model group for which a model is called, with this metadata."""
         return self.group
 
@@ -149,30 +152,40 @@ class Attempt(Marked):
 
 class Walk(Attempt):
     """One call of a Router whose attempts begin in Rust, unseen. A call of a model says in its metadata for
-    which group it is, and of each try before it how it has failed; what has failed after the last call of a
-    model without calling one stays unknown."""
+    which group it is, and how each try before it has failed. What failed without calling a model is told
+    then, once for each group; after the last call of a model it stays unknown."""
 
-    failures = 0
-    """Of the failures that the next metadata lists, so many are known: told here, or a call's own."""
+    last = None
+    """The group that a model was called for last."""
+    known = 0
+    """How many of the failures that the metadata lists have been looked at."""
 
     def calls(self, metadata: Mapping[str, Any]) -> None:
+        """The same, once the failures before it have been told."""
         super().calls(metadata)
         listed = metadata.get("previous_models") or ()
-        for each in listed[self.failures :]:
-            _fail(
-                each["model_group"], type(each["exception_type"], (Exception,), {})(each["exception_string"])
-            )
-        self.failures = len(listed) + 1
+        unseen = {}
+        for each in listed[self.known :]:
+            group, kind = each.get("model_group"), each.get("exception_type")
+            # a call's own failure is listed too, and may be so twice
+            if isinstance(kind, str) and (group != self.last or kind in _NONE_FREE):
+                unseen[group] = type(kind, (Exception,), {})(each.get("exception_string"))
+        self.last, self.known = self.calling(metadata), len(listed)
+        for group, error in unseen.items():
+            _fail(group, error)
 
-    def calling(self, metadata: Mapping[str, Any]) -> str:
+    def calling(self, metadata: Mapping[str, Any]) -> Any:
+        """The group that the metadata names."""
         return metadata.get("model_group") or self.group
 
 
-def _fail(group: str, error: Exception) -> None:
+def _fail(group: object, error: Exception) -> None:
     """Tells of a try with a model group that has failed without a call of a model."""
-    failed = tier(group)
-    failed.__enter__()
-    failed.__exit__(type(error), error, error.__traceback__)
+    with Guard("value", "litellm router"):
+        if isinstance(group, str):
+            failed = tier(group)
+            failed.__enter__()
+            failed.__exit__(type(error), error, error.__traceback__)
 
 
 def _call(original: Callable[..., Any], kinds: TierKinds) -> Callable[..., Any]:
@@ -262,8 +275,11 @@ def _model(*args: Any, **kwargs: Any) -> Any:
 
 def _tier_name(*args: Any, **kwargs: Any) -> Any:
     """The model group where the Router calls, else the model."""
-    attempt = get_value(_ATTEMPT)
-    return attempt.calling(_metadata(kwargs)) if isinstance(attempt, Attempt) else _model(*args, **kwargs)
+    attempt, metadata = get_value(_ATTEMPT), _metadata(kwargs)
+    if isinstance(attempt, Attempt):
+        return attempt.calling(metadata)
+    # a broken stream's fallback is no call of the user's
+    return metadata.get("model_group") or _model(*args, **kwargs)
 
 
 def _task(*args: Any, **kwargs: Any) -> Any:

@@ -157,22 +157,39 @@ def test_a_wrong_option_is_refused_at_once_and_nothing_is_left_patched() -> None
 
 
 def test_uninstrument_puts_everything_back() -> None:
+    calls, in_python = ("completion", "acompletion"), ("_completion", "_acompletion")
+    steps = ("__next__", "__anext__", "close", "aclose")
+    places: list[tuple[Any, tuple[str, ...]]] = [
+        (litellm, calls),
+        (Router, calls + in_python),
+        (CustomStreamWrapper, steps),
+        (fallback_utils, ("run_async_function",)),
+    ]
+
     def state() -> dict[str, Any]:
-        places = {
-            "litellm": litellm,
-            "Router": Router,
-            "stream": CustomStreamWrapper,
-            "utils": fallback_utils,
-        }
-        names = ("completion", "acompletion", "_completion", "_acompletion", "run_async_function")
-        names += ("__next__", "__anext__", "aclose")
-        return {f"{where} {name}": vars(it).get(name) for where, it in places.items() for name in names}
+        there = [(it, name) for it, names in places for name in names if hasattr(it, name)]
+        return {f"{it.__name__} {name}": getattr(it, name) for it, name in there}
 
     before, streams = state(), dict(_shapes.streams)
+    assert len(before) >= 8
     with instrumented():
-        assert sum(state()[name] is not it for name, it in before.items()) == 10
+        assert not [name for name, it in state().items() if it is before[name]]
     assert all(state()[name] is it for name, it in before.items())
     assert _shapes.streams == streams
+
+
+def test_what_litellm_no_longer_has_is_named_in_one_line_and_all_else_is_recorded(
+    seen: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(litellm, "acompletion")
+    with instrumented():
+        colour("gpt-4o")
+        router(small="green").completion("small", ASK)
+    assert [each.name for each in seen.cascades] == ["colour", "litellm"]
+    (line,) = [each for each in caplog.records if each.name == semconv.SCOPE]
+    assert "has no litellm.acompletion, which is not recorded" in line.getMessage()
+    assert LiteLLMInstrumentor.tested in line.getMessage()
+    assert not line.exc_info
 
 
 @pytest.mark.usefixtures("recording")
@@ -205,17 +222,16 @@ def test_litellms_callbacks_are_still_called_by_keyword(seen: Recorded, callback
     assert [each.tier for each in seen.tiers] == ["small", "large"]
 
 
-@pytest.mark.usefixtures("recording")
-def test_where_litellm_tells_of_the_operation_itself_it_is_not_counted_twice(
-    seen: Recorded, callbacks: list[Any]
-) -> None:
+@pytest.mark.usefixtures("recording", "callbacks")
+def test_where_litellm_tells_of_the_operation_itself_it_is_not_counted_twice(seen: Recorded) -> None:
     class OpenTelemetry(CustomLogger):
         __module__ = "litellm.integrations.opentelemetry"
 
-    ask(router(small="green"), "sync")
+    asked = router(small="green")
+    ask(asked, "sync")
     assert semconv.OPERATION_DURATION in seen.metrics()
-    callbacks.append(OpenTelemetry())
-    ask(router(small="green"), "sync")
+    litellm.callbacks.append(OpenTelemetry())  # a Router may have put another list there
+    ask(asked, "sync")
     before, after = [span for span in seen.spans if semconv.TIER_KIND in (span.attributes or {})]
     assert (before.name, after.name) == (f"chat {router_model(before)}", "cascade.tier small")
     assert sum(seen.metric(semconv.OPERATION_DURATION).values()) == 1

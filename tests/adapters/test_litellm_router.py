@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import litellm
 import pytest
 from litellm import Router
 
 from cascade_otel import cascade, tier
+from cascade_otel.adapters.litellm import Walk
 from cascade_otel.testing import Recorded
 from tests.adapters.litellm_routers import ASK, BUSY, LARGE, SMALL, ask, deployment, instrumented, router, run
 
@@ -104,6 +107,64 @@ def test_a_group_without_a_free_deployment_has_failed(seen: Recorded, way: str) 
         ("large", False, None),
     ]
     assert (last.tiers[0].error, last.tiers[0].model) == ("RouterRateLimitError", None)
+
+
+def cooling(*groups: str, **options: Any) -> Router:
+    """A Router whose groups have all had their failures, apart from the last one, which is called "huge"."""
+    failing = [deployment(each, SMALL, BUSY, rpm=limit) for each in groups for limit in (100, 101)]
+    options = {"num_retries": 0, "allowed_fails": 0, "cooldown_time": 60, **options}
+    asked = Router(model_list=[*failing, deployment("huge", LARGE)], **options)
+    for each in groups * 6:
+        with contextlib.suppress(litellm.RateLimitError, ValueError):
+            asked.completion(each, ASK, disable_fallbacks=True)
+    return asked
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_group_without_a_free_deployment_is_told_once(seen: Recorded, way: str) -> None:
+    asked = cooling("small", "large", fallbacks=[{"small": ["large", "huge"]}])
+    assert ask(asked, way).choices[0].message.content == "blue"
+    assert [(each.tier, each.escalated, each.error) for each in seen.cascades[-1].tiers] == [
+        ("small", True, "RouterRateLimitError"),
+        ("large", True, "RouterRateLimitError"),
+        ("huge", False, None),
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_when_no_group_has_a_free_deployment_that_is_the_failure(seen: Recorded, way: str) -> None:
+    asked = cooling("small")
+    with pytest.raises(ValueError, match="No deployments available"):
+        ask(asked, way)
+    (small,) = seen.cascades[-1].tiers
+    assert (seen.cascades[-1].outcome, small.tier, small.error) == ("error", "small", "RouterRateLimitError")
+
+
+def test_where_attempts_are_unseen_what_a_call_says_of_them_is_told_once(seen: Recorded) -> None:
+    def said(group: str, *failed: tuple[str, str]) -> dict[str, Any]:
+        before = [
+            {"model_group": each, "exception_type": error, "exception_string": ""} for each, error in failed
+        ]
+        return {"metadata": {"model_group": group, "previous_models": before}}
+
+    own, none_free = ("small", "RateLimitError"), ("large", "RouterRateLimitError")
+    with cascade("colour"), Walk("small"):
+        with pytest.raises(litellm.RateLimitError):
+            litellm.completion(SMALL, ASK, mock_response=BUSY, **said("small"))
+        litellm.completion(LARGE, ASK, mock_response="blue", **said("huge", own, own, none_free))
+        litellm.completion(LARGE, ASK, mock_response="blue", **said("huge", own, own, none_free))
+    assert [(each.tier, each.model, each.error) for each in seen.tiers] == [
+        ("small", SMALL, "RateLimitError"),
+        ("large", None, "RouterRateLimitError"),
+        ("huge", LARGE, None),
+        ("huge", LARGE, None),
+    ]
+
+
+def test_a_call_without_a_model_fails_as_litellm_lets_it_fail(seen: Recorded) -> None:
+    with pytest.raises(TypeError):
+        router().completion(messages=ASK)
+    assert not seen.tiers
 
 
 def test_a_group_of_two_models_is_one_tier(seen: Recorded) -> None:

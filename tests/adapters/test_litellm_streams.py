@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,15 +97,17 @@ def test_a_stream_that_breaks_before_its_first_chunk_escalates(
     ]
 
 
-def test_a_sync_stream_that_breaks_is_tried_again_with_the_same_group(
+def test_a_sync_stream_that_breaks_goes_on_where_litellm_goes_on(
     seen: Recorded, break_off: Callable[[int], None]
 ) -> None:
     break_off(1)
-    assert consumed(router(small="green"), "sync", seen)[0] == "green"
+    got = consumed(router(small="green"), "sync", seen)[0]
+    # before 1.110 LiteLLM asks the same group once more, from then on the one that it falls back on
+    broken, answering = ("repeated", "small") if got == "green" else ("escalated", "large")
     (call,) = seen.cascades
     assert [(each.tier, each.outcome, each.error) for each in call.tiers] == [
-        ("small", "repeated", "RateLimitError"),
-        ("small", "accepted", None),
+        ("small", broken, "RateLimitError"),
+        (answering, "accepted", None),
     ]
 
 
@@ -122,6 +125,7 @@ def test_a_stream_let_go_of_is_abandoned(seen: Recorded) -> None:
     stream = router(small="a longer answer").completion("small", ASK, stream=True)
     next(stream)
     del stream
+    gc.collect()  # some versions of LiteLLM keep it in a cycle
     (call,) = seen.cascades
     assert (call.outcome, [each.outcome for each in call.tiers]) == ("abandoned", ["abandoned"])
 
@@ -133,6 +137,20 @@ def test_a_stream_that_is_closed_is_abandoned(seen: Recorded) -> None:
         await stream.aclose()
 
     run(close)
+    (call,) = seen.cascades
+    assert (call.outcome, [each.outcome for each in call.tiers]) == ("abandoned", ["abandoned"])
+
+
+def test_a_sync_stream_that_is_closed_is_abandoned(seen: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CustomStreamWrapper, "close", lambda _: None, raising=False)  # older ones have none
+
+    @cascade
+    def colour() -> Any:
+        return litellm.completion("gpt-4o-mini", ASK, stream=True, mock_response="a longer answer")
+
+    stream = colour()
+    next(stream)
+    stream.close()
     (call,) = seen.cascades
     assert (call.outcome, [each.outcome for each in call.tiers]) == ("abandoned", ["abandoned"])
 
