@@ -32,7 +32,11 @@ def test_a_cheap_audit_after_a_dear_one_makes_no_room_for_more(seen: Recorded) -
         return 1
 
     audit = Audit(1.0, large, max_in_flight=100, max_cost_per_day=0.1)
-    extract = cascade("extract", audit=audit)(lambda: small())
+
+    @cascade("extract", audit=audit)
+    def extract() -> int:
+        return small()
+
     for spent in (0.03, 0.04):
         extract()
         until(lambda: audit._in_flight == 0)

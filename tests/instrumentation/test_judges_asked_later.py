@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from contextvars import copy_context
 
 import pytest
@@ -51,11 +51,13 @@ def test_the_awaitable_of_a_plain_function_is_a_judge_too(seen: Recorded) -> Non
         told.append(judging())
         return 0.9
 
-    judge = scorer("small")(lambda answer: later())
+    @scorer("small")
+    def judge(answer: str) -> Awaitable[float]:
+        return later()
 
     @cascade
     async def c() -> None:
-        await judge(small())  # type: ignore[misc]  # a lambda's result is taken for no awaitable
+        await judge(small())
 
     asyncio.run(c())
     assert told == [True]

@@ -19,6 +19,6 @@ def test_tokens_and_cost_are_added_up_and_the_last_one_answered() -> None:
 def test_a_sum_of_which_one_part_is_unknown_is_unknown(part: str, place: int) -> None:
     """And only that one: what all of them tell is known."""
     several = [WHOLE, WHOLE, WHOLE]
-    several[place] = WHOLE._replace(**{part: None})
+    several[place] = Found(**{**WHOLE._asdict(), part: None})
     whole = {"input_tokens": 300, "output_tokens": 30, "cost": 1.5}
     assert {name: getattr(total(several), name) for name in whole} == {**whole, part: None}
