@@ -124,7 +124,9 @@ class OpenCall:
     def start(self, name: str, kind: SpanKind, attributes: Attributes) -> None:
         """Starts the span; attributes are given now, for samplers."""
         self.span = instruments.start_span(name, self.context, kind, attributes, start_time=self.wall)
-        self.context = set_value(_key, self, set_span_in_context(self.span, self.context))
+        inside = self.context.copy()  # by set_value it would be copied twice
+        inside[_key] = self
+        self.context = set_span_in_context(self.span, inside)  # type: ignore[arg-type]  # it only copies it
 
     def __enter__(self) -> None:
         self.token = attach(self.context)

@@ -68,8 +68,7 @@ class Cascade(Site[OpenCascade]):
             attributes = {**attributes, **call.described}
         if self.audit is not None:
             call.arguments = args, kwargs
-        outer = call.enclosing
-        if isinstance(outer, OpenTier):
+        if call.context and isinstance(outer := call.enclosing, OpenTier):
             call.around = outer
         call.start(call.labels.span_name, SpanKind.INTERNAL, attributes)
 

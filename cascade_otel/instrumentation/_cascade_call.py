@@ -94,7 +94,7 @@ class OpenCascade(OpenCall):
                 escalated=escalated or (False if returned and visits else None),
                 tiers=len(self.visits.by_tier),
                 final=None if final is None else final.tier,
-                cost=site.checked(_values.cost, self.cost),
+                cost=None if self.cost is None else site.checked(_values.cost, self.cost),
             )
         )
 

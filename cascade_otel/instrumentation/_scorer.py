@@ -90,11 +90,9 @@ def judged() -> Within:
 
 
 def judging() -> bool:
-    """Whether a scorer runs here, which adapters leave alone."""
+    """Whether a scorer runs here, which adapters leave alone; not within a cascade of the judge's own."""
     call = current()
-    return (
-        call is not None and get_value(JUDGING) is call
-    )  # a cascade of the judge's own is one like any other
+    return call is not None and get_value(JUDGING) is call
 
 
 def annotate(

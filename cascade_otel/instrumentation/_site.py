@@ -8,7 +8,7 @@ from types import FunctionType, MappingProxyType, TracebackType
 from typing import Any, Generic, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 
 from cascade_otel.instrumentation._calls import (
     NO_RESULT,
@@ -80,18 +80,14 @@ class Site(Generic[C]):
         )
 
     def __enter__(self) -> C:
-        context = get_current()
-        if silent(context):
-            unheard = self.call(self, context)
+        call = self.begin((), {})
+        if call is nobody:  # the block still has an object of its own to set things on
+            unheard = self.call(self, get_current())
             self.silent_blocks.append(unheard)
             return unheard
-        call = self.opened(context, (), {})
-        if not call.heeded:
-            self.silent_blocks.append(call)
-            return call
         call.__enter__()
         self.blocks.append(call)
-        return call
+        return call  # type: ignore[return-value]  # of self.call, unless it is nobody
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
@@ -124,13 +120,13 @@ class Site(Generic[C]):
         return False
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenCall:
-        """The call that a decorated function runs under."""
-        context = get_current()
-        call = nobody if silent(context) else self.opened(context, args, kwargs)
-        return call if call.heeded else nobody
+        """The call that a decorated function runs under.
 
-    def opened(self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> C:
-        """Never raises: the call is good for ``with call`` and ``finish`` whatever went wrong."""
+        Never raises: it is good for ``with call`` and ``finish`` whatever went wrong.
+        """
+        context = get_current()
+        if silent(context):
+            return nobody
         if late:
             hand_on_late()
         call = self.call(self, context)
@@ -138,7 +134,7 @@ class Site(Generic[C]):
             self.prepare(call, args, kwargs)
         except Exception as error:
             self.recording.caught(error)
-        return call
+        return call if call.heeded else nobody
 
     def prepare(self, call: C, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Looks up what is known of this call and starts its span."""
