@@ -40,7 +40,7 @@ def consumed(asked: Router, way: str, seen: Recorded, **options: Any) -> tuple[s
         assert not seen.cascades
         return text([each async for each in stream]), type(stream)
 
-    return run(consume)  # type: ignore[no-any-return]
+    return run(consume)  # type: ignore[no-any-return]  # what the consumer gives
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])

@@ -142,7 +142,7 @@ def test_instances_of_one_class_that_differ_are_each_looked_at() -> None:
     late, with_extras = Open(), type("Extras", (BaseModel,), {"model_config": ConfigDict(extra="allow")})
     for kind in (Open, SimpleNamespace, with_extras):
         assert found(kind()) == NOTHING
-    late.usage = {"input_tokens": 3}  # type: ignore[attr-defined]
+    late.usage = {"input_tokens": 3}  # type: ignore[attr-defined]  # set where no class says so
     assert found(late) == Found(3)
     assert found(SimpleNamespace(usage=SimpleNamespace(prompt_tokens=4))) == Found(4)
     assert found(SimpleNamespace(usage=SimpleNamespace(inputTokens=5, cacheReadInputTokens=1))) == Found(

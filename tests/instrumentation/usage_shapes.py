@@ -173,7 +173,7 @@ CASES = {
     "OpenAI chat completion as a dict": Case(chat().model_dump()),
     "OpenAI's last chunk": Case(last_chunk()),
     "OpenAI Responses": Case(response(), 100),
-    "OpenAI Responses as a dict": Case({"model": MODEL, "usage": response().usage.model_dump()}, 100),  # type: ignore[union-attr]
+    "OpenAI Responses as a dict": Case({"model": MODEL, "usage": response().usage.model_dump()}, 100),  # type: ignore[union-attr]  # it has one
     "OpenAI Responses' last event": Case(
         ResponseCompletedEvent.model_construct(response=response(), type="response.completed"), 100
     ),

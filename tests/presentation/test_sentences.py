@@ -17,7 +17,7 @@ STEADY, YOUNG, SHIFTED = findings()
 
 
 def watch(*found: Finding, alerts: tuple[object, ...] = (), tick_ns: int | None = NOW_NS) -> Watch:
-    return Watch(findings=found, alerts=alerts, last_tick_ns=tick_ns)  # type: ignore[arg-type]
+    return Watch(findings=found, alerts=alerts, last_tick_ns=tick_ns)  # type: ignore[arg-type]  # any sequence does
 
 
 def banner(seen: Watch, reach: Reach | None = FRESH, tasks: int = 8) -> list[tuple[str, str | None, str]]:
