@@ -133,6 +133,16 @@ def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port", type=int, default=4318, help="of the receiver, OTLP over HTTP (default: 4318)"
     )
+    command.add_argument(
+        "--grpc-port", type=int, default=4317, help="of the receiver, OTLP over gRPC; 0: none (default: 4317)"
+    )
+    command.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="certificate (PEM) of the receiver, which then does TLS"
+    )
+    command.add_argument("--tls-key", type=Path, metavar="FILE", help="private key (PEM) of the certificate")
+    command.add_argument(
+        "--behind-proxy", action="store_true", help="a proxy in front of the receiver does TLS"
+    )
     command.add_argument("--dashboard-port", type=int, default=8501, help="of the dashboard (default: 8501)")
     command.add_argument("--dashboard-url", help="where people reach the dashboard, for links in alerts")
     command.add_argument(
@@ -153,6 +163,10 @@ def _run_serve(options: argparse.Namespace) -> int:
         state=options.state,
         host=options.host,
         port=options.port,
+        grpc_port=options.grpc_port,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        behind_proxy=options.behind_proxy,
         dashboard_port=options.dashboard_port,
         dashboard_url=options.dashboard_url,
         policy=options.policy,
@@ -257,6 +271,8 @@ def _run_replay(options: argparse.Namespace) -> int:
 
 
 def _doctor(command: argparse.ArgumentParser) -> None:
+    command.description = "What arrived, and what is wrong. The exit code is 1 if something is wrong."
+    command.add_argument("--json", action="store_true", help="one JSON object with every remark")
     command.set_defaults(command=_run_doctor)
 
 
@@ -265,8 +281,8 @@ def _run_doctor(options: argparse.Namespace) -> int:
     from cascade_otel.storage.segments import Store
 
     report = health.report(Store(_existing(options.store), create=False), _state_path(options))
-    print("\n".join(health.lines(report)))
-    return 0
+    print(json.dumps(health.as_json(report), indent=1) if options.json else "\n".join(health.lines(report)))
+    return 0 if report.is_well else 1
 
 
 def _rules(command: argparse.ArgumentParser) -> None:

@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,8 @@ from cascade_otel.analysis import baselines, drift, limits
 from cascade_otel.analysis.look import JUDGED, look
 from cascade_otel.policy import Policy
 from cascade_otel.records import HOUR_NS, Alert, Finding, TaskState, UserError, Window
+from cascade_otel.storage.compaction import Compactor
+from cascade_otel.storage.counters import Counters
 from cascade_otel.storage.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from cascade_otel.storage.state import Baseline, State, default_path
@@ -32,6 +36,8 @@ log = logging.getLogger(__name__)
 JOB = "drift"
 """Name of the ticks in the state."""
 EVERY_S = 60.0
+COMPACT_EVERY_S = 10.0
+"""Between looks too: every small file costs a reader as much as ten thousand merged rows."""
 LEASE_S = 90.0
 DASHBOARD = "http://127.0.0.1:8501"
 STATES: tuple[TaskState, ...] = ("drifting", "suspect", "no_data", "learning", "quiet")
@@ -40,6 +46,14 @@ STATES: tuple[TaskState, ...] = ("drifting", "suspect", "no_data", "learning", "
 
 class AcceptError(UserError):
     """There is nothing to accept: the text says what arrived and what was wanted."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a job keeps open over a store: a reader, which remembers what it has read, and a compactor."""
+
+    reader: Reader
+    compactor: Compactor
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,14 @@ class Options:
     every_s: float = EVERY_S
 
 
+@contextmanager
+def watching(store_root: str | Path) -> Iterator[Watch]:
+    """What ``tick`` needs of the store, for as long as the block lasts."""
+    store = Store(store_root)
+    with open_reader(store) as reader, Compactor(store) as compactor:
+        yield Watch(reader, compactor)
+
+
 def tick(
     store_root: str | Path,
     state_path: str | Path,
@@ -78,8 +100,9 @@ def tick(
     dashboard_url: str = DASHBOARD,
     owner: str | None = None,
     afresh: bool = True,
+    watch: Watch | None = None,
 ) -> TickResult:
-    """Look once: find shifts and passed limits, bring the alerts up to date, tell the sinks.
+    """Look once: compact, find shifts and passed limits, bring the alerts up to date, tell the sinks.
 
     Args:
         store_root: folder of the telemetry.
@@ -91,15 +114,17 @@ def tick(
         dashboard_url: what links point to.
         owner: keeps the lease under this name; without one the lease ends with this look.
         afresh: run the detector also where no hour has become complete since the last look.
+        watch: of a job that looks again and again; by default made for this look.
     """
     now_ns = time.time_ns() if now_ns is None else now_ns
     who = owner or f"{_self()}-once"
-    with State(state_path) as state:
+    with State(state_path) as state, ExitStack() as own:
         if not state.lease(who, LEASE_S, now_ns):
             return TickResult(state.findings(), [], [], acted=False)
         try:
-            with open_reader(Store(store_root)) as reader:
-                found = look(reader, state, policy, now_ns, afresh)
+            watch = watch or own.enter_context(watching(store_root))
+            compact(watch.compactor, policy, now_ns)
+            found = look(watch.reader, state, policy, now_ns, afresh)
             changes = Changes([], [])
             if sinks is not None:
                 opened = [alert for alert in state.alerts() if alert.status != "resolved"]
@@ -144,30 +169,44 @@ def run_forever(options: Options, stop: threading.Event | None = None) -> None:
     while not stop.is_set():
         began = time.monotonic()
         try:
-            policy = _reloaded(options.policy, policy)
-            webhook = options.webhook or policy.webhook
-            sinks: list[Sink] = [StandardOutput(), *([Webhook(webhook)] if webhook else [])]
-            tick(
-                options.store,
-                state_path,
-                policy,
-                sinks=sinks,
-                dashboard_url=options.dashboard_url,
-                owner=owner,
-                afresh=first,
-            )
-            first = False
+            with watching(options.store) as watch:
+                while not stop.is_set():
+                    began = time.monotonic()
+                    policy = _reloaded(options.policy, policy)
+                    webhook = options.webhook or policy.webhook
+                    tick(
+                        options.store,
+                        state_path,
+                        policy,
+                        sinks=[StandardOutput(), *([Webhook(webhook)] if webhook else [])],
+                        dashboard_url=options.dashboard_url,
+                        owner=owner,
+                        afresh=first,
+                        watch=watch,
+                    )
+                    first = False
+                    _release(state_path, owner)
+                    while (left := began + options.every_s - time.monotonic()) > 0 and not stop.is_set():
+                        if not _attach_report(options.store, state_path, without_report):
+                            stop.wait(min(left, COMPACT_EVERY_S))
+                            compact(watch.compactor, policy)
         except Exception:
             failures += 1
             log.exception(
                 "a look of the drift job failed (%d since its start); the next one is tried", failures
             )
-        with State(state_path) as state:
-            state.release(owner)
-        while time.monotonic() < began + options.every_s and not stop.is_set():
-            if not _attach_report(options.store, state_path, without_report):
-                break
+        _release(state_path, owner)
         stop.wait(max(options.every_s - (time.monotonic() - began), 0.0))
+
+
+def compact(compactor: Compactor, policy: Policy, now_ns: int | None = None) -> None:
+    """Merge what is new in the store, and drop what the policy keeps no longer; what fails is logged."""
+    try:
+        done = compactor.run(now_ns, policy.keep_days)
+        if done.dropped:
+            Counters(compactor.store.root).drop_before((max(done.dropped) + 1) * 24)
+    except (OSError, sqlite3.Error) as error:
+        log.warning("%s was not compacted: %s", compactor.store.root, error)
 
 
 def accept(store_root: str | Path, state_path: str | Path, task: str) -> str:
@@ -320,6 +359,11 @@ def _write_report(reader: Reader, state: State, finding: Finding, reference: Win
 
     current = finding.current or Window(finding.hour - 23, finding.hour + 1, 0, 0)
     return drift_report.write(reader, finding, reference, current, state.path.parent / drift_report.FOLDER)
+
+
+def _release(state_path: Path, owner: str) -> None:
+    with State(state_path) as state:
+        state.release(owner)
 
 
 def _reloaded(path: Path | None, last: Policy) -> Policy:

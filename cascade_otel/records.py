@@ -72,7 +72,7 @@ class TaskHours:
     """(M, T)"""
     escalated: NDArray[np.int64]
     """(M, T)"""
-    confidence: NDArray[np.int64]
+    confidence: NDArray[np.int32] | NDArray[np.int64]
     """(M, T, 101) calls per confidence cell; calls without a confidence are in none."""
     threshold_cell: NDArray[np.int64]
     """(M,) cell of the last declared τ, -1 where none was declared."""

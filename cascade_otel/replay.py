@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cascade_otel.records import DAY_NS, UserError
 from cascade_otel.storage import schema
 from cascade_otel.storage.calls import two_tier_rows
+from cascade_otel.storage.manifest import Live
 from cascade_otel.storage.segments import Store
 
 NEEDED = ("task", "cheap_model", "cheap_confidence", "strong_model")
@@ -331,10 +332,11 @@ def _file_hash(file: Path) -> bytes:
 def _known(store: Store, trace_hi: int) -> pa.Table:
     """Rows that the store has of the file whose traces begin so, in ``KNOWN``."""
 
-    def query(merged: list[str], small: list[str]) -> pa.Table:
-        if not merged + small:
+    def query(days: list[Live]) -> pa.Table:
+        paths = [path for day in days for path in day.rows()]
+        if not paths:
             return KNOWN.empty_table()
-        return ds.dataset(merged + small, schema=schema.SCHEMA, format="parquet").to_table(
+        return ds.dataset(paths, schema=schema.SCHEMA, format="parquet").to_table(
             columns=KNOWN.names, filter=ds.field("trace_hi") == trace_hi
         )
 

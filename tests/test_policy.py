@@ -95,7 +95,7 @@ TASK = "[tasks.a]\ntiers = ['x', 'y']\n"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[alrets]", "1: alrets is an unknown key; wanted: alerts, webhook, tiers, defaults, tasks"),
+        ("[alrets]", "1: alrets is an unknown key; wanted: alerts, webhook, store, tiers, defaults, tasks"),
         ("\n[alerts]\n\npages = 1", "4: alerts.pages is an unknown key; wanted: pages_per_month,"),
         ("[alerts]\npages_per_month = 0", "2: alerts.pages_per_month is 0; wanted: a number above 0"),
         ("[alerts]\npages_per_month = inf", "2: alerts.pages_per_month is inf"),
@@ -233,3 +233,11 @@ def test_the_reference_names_every_key() -> None:
     text = (Path(__file__).parents[1] / "docs" / "reference" / "policy.md").read_text()
     for key in (*fields(TaskPolicy), *fields(TierPolicy)):
         assert re.search(rf"^{key.name} = |`{key.name}`", text, re.MULTILINE), key.name
+
+
+def test_a_store_may_keep_so_many_days_and_keeps_all_unless_told():
+    assert policy.parse("", "f").keep_days is None
+    assert policy.parse("[store]\nkeep_days = 400", "f").keep_days == 400
+    for value in ("0", "-1", "1.5", "true", '"all"'):
+        with pytest.raises(PolicyError, match=r"f:2: store\.keep_days is .*; wanted: a whole number from 1"):
+            policy.parse(f"[store]\nkeep_days = {value}", "f")

@@ -14,14 +14,18 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cascade_otel import serve
+from cascade_otel import cli, serve
 from cascade_otel.records import UserError
 from cascade_otel.serve import parts as parts_module
 from cascade_otel.serve.parts import Part, Parts, answers
+from tests.storage import certificates
+from tests.storage.otlp_requests import Called
+from tests.storage.receiver_process import Receiver, body
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,9 +61,9 @@ def until(condition, seconds: float) -> bool:
 class Served:
     """``cascade-otel serve`` in a process of its own, and the lines it prints."""
 
-    def __init__(self, store: Path, receiver: int, dashboard: int):
+    def __init__(self, store: Path, receiver: int, dashboard: int, grpc: int):
         command = [sys.executable, "-m", "cascade_otel.cli", "serve", "--store", str(store)]
-        command += ["--port", str(receiver), "--dashboard-port", str(dashboard)]
+        command += ["--port", str(receiver), "--dashboard-port", str(dashboard), "--grpc-port", str(grpc)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -84,15 +88,17 @@ class Served:
 
 
 def test_it_says_what_answers_and_one_interrupt_stops_all(tmp_path):
-    receiver, dashboard = free_ports(2)
-    served = Served(tmp_path / "store", receiver, dashboard)
+    receiver, dashboard, grpc_port = free_ports(3)
+    served = Served(tmp_path / "store", receiver, dashboard, grpc_port)
     try:
         lines = "".join(served.said(3))
-        assert re.search(rf"^receiver .*http://127\.0\.0\.1:{receiver}\b", lines, re.M)
+        grpc_address = rf"gRPC on http://127\.0\.0\.1:{grpc_port}"
+        assert re.search(rf"^receiver .*http://127\.0\.0\.1:{receiver}\b.*{grpc_address}$", lines, re.M)
         assert re.search(rf"^dashboard .*http://127\.0\.0\.1:{dashboard}\b", lines, re.M)
         assert re.search(r"^drift job ", lines, re.M)
         assert answers(f"http://127.0.0.1:{receiver}/healthz")
         assert answers(f"http://127.0.0.1:{dashboard}/_stcore/health")
+        assert Called(grpc_port, body()).code.name == "OK"
         running = children(served.process.pid)
         assert len(running) == 3
 
@@ -100,6 +106,7 @@ def test_it_says_what_answers_and_one_interrupt_stops_all(tmp_path):
         os.kill(victim, signal.SIGKILL)
         assert until(lambda: not answers(f"http://127.0.0.1:{receiver}/healthz"), 5)
         assert until(lambda: answers(f"http://127.0.0.1:{receiver}/healthz"), 30)
+        assert Called(grpc_port, body()).code.name == "OK"
         running = children(served.process.pid)
 
         started = time.monotonic()
@@ -115,7 +122,7 @@ def test_it_says_what_answers_and_one_interrupt_stops_all(tmp_path):
 
 
 def test_its_parts_leave_when_it_is_killed(tmp_path):
-    served = Served(tmp_path / "store", *free_ports(2))
+    served = Served(tmp_path / "store", *free_ports(3))
     try:
         served.said(3)
         running = children(served.process.pid)
@@ -149,12 +156,16 @@ def somebody_elses():
         thread.join()
 
 
-@pytest.mark.parametrize("option", ["--port", "--dashboard-port"])
+OPTIONS = ["--port", "--dashboard-port", "--grpc-port"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path, option):
     """Also if what listens there answers as well as ours would."""
     with somebody_elses() as taken:
         assert answers(f"http://127.0.0.1:{taken}/healthz")
-        ports = (taken, *free_ports(1)) if option == "--port" else (*free_ports(1), taken)
+        ports = free_ports(3)
+        ports[OPTIONS.index(option)] = taken
         served = Served(tmp_path / "store", *ports)
         code = served.process.wait(60)
         errors = served.end()
@@ -164,12 +175,16 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path, option):
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("part", ["receiver", "dashboard"])
-def test_a_part_alone_says_so_too(tmp_path, part):
+@pytest.mark.parametrize(
+    ("part", "option"),
+    [("receiver", "--port"), ("receiver", "--grpc-port"), ("dashboard", "--dashboard-port")],
+)
+def test_a_part_alone_says_so_too(tmp_path, part, option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match="wanted: a free port"):
-            serve.run_one(serve.Options(tmp_path / "store", port=port, dashboard_port=port), part)
+        ports = dict(zip(OPTIONS, free_ports(3), strict=True)) | {option: taken.getsockname()[1]}
+        given = {name.removeprefix("--").replace("-", "_"): port for name, port in ports.items()}
+        with pytest.raises(UserError, match=f"wanted: a free port; try {option}"):
+            serve.run_one(serve.Options(tmp_path / "store", **given), part)
 
 
 @pytest.mark.parametrize(
@@ -179,12 +194,20 @@ def test_a_part_alone_says_so_too(tmp_path, part):
         ({"port": 0}, "--port 0 arrived"),
         ({"dashboard_port": -1}, "--dashboard-port -1 arrived"),
         ({"dashboard_port": 65_536}, "--dashboard-port 65536 arrived"),
-        ({"dashboard_port": None}, "are both [0-9]+; wanted: two ports"),
+        ({"grpc_port": 65_536}, "--grpc-port 65536 arrived"),
+        ({"dashboard_port": None}, "--port and --dashboard-port are both [0-9]+; wanted: two ports"),
+        ({"grpc_port": None}, "--port and --grpc-port are both [0-9]+; wanted: two ports"),
+        ({"tls_cert": Path("c.pem")}, "--tls-cert arrived alone"),
+        ({"tls_cert": Path("c.pem"), "tls_key": Path("k.pem")}, "--tls-cert c.pem cannot be read"),
         ({"store": "file"}, "--store .*file cannot be made a folder"),
         ({"store": "file/store"}, "--store .*store cannot be made a folder"),
         ({"state": "file/state.sqlite"}, "--state .*state.sqlite cannot be opened"),
         ({"state": "folder"}, "--state .*folder cannot be opened"),
-        ({"host": "no.such.host.invalid"}, "--host no.such.host.invalid cannot be listened on"),
+        (
+            {"host": "no.such.host.invalid", "behind_proxy": True},
+            "--host no.such.host.invalid cannot",
+        ),
+        ({"host": "0.0.0.0"}, "type --tls-cert FILE --tls-key FILE, or --behind-proxy"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_starts(tmp_path, monkeypatch, options, said):
@@ -192,10 +215,10 @@ def test_what_cannot_be_is_told_before_anything_starts(tmp_path, monkeypatch, op
     monkeypatch.setattr(serve, "Parts", None)
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    given = dict(zip(("port", "dashboard_port"), free_ports(2), strict=True)) | {"store": "store"} | options
+    ports = dict(zip(("port", "dashboard_port", "grpc_port"), free_ports(3), strict=True))
+    given = ports | {"store": "store"} | options
     given |= {name: tmp_path / given[name] for name in ("store", "state") if name in given}
-    if given["dashboard_port"] is None:
-        given["dashboard_port"] = given["port"]
+    given |= {name: given["port"] for name in ports if given[name] is None}
     with pytest.raises(UserError, match=said) as error:
         serve.run_all(serve.Options(**given))
     assert "wanted" in str(error.value)
@@ -230,6 +253,33 @@ def test_beyond_loopback_it_wants_a_token_before_anything_starts(tmp_path, monke
     with pytest.raises(UserError, match="wanted: a token"):
         serve.run_all(serve.Options(tmp_path / "store", host="0.0.0.0"))
     assert not (tmp_path / "store").exists()
+
+
+def test_over_tls_it_is_seen_to_answer_and_says_https(tmp_path):
+    """Whatever name the certificate has: what is asked listens on this machine."""
+    certificate, key = certificates.make(tmp_path)
+    port = free_ports(1)[0]
+    options = serve.Options(tmp_path, port=port, tls_cert=certificate, tls_key=key)
+    running = Receiver(tmp_path / "store", port, pair=(certificate, key))
+    try:
+        assert serve._ready(options, "receiver")()
+        assert not serve._ready(serve.Options(tmp_path, port=port), "receiver")()
+    finally:
+        running.stop()
+    said = serve._greeting(options, "receiver")
+    assert f"https://127.0.0.1:{port} " in said
+    assert "gRPC on https://127.0.0.1:4317" in said
+    assert "gRPC" not in serve._greeting(replace(options, grpc_port=0), "receiver")
+
+
+def test_what_a_part_is_asked_for_reaches_it(tmp_path):
+    """The arguments of the receiver's process make the options it was made from."""
+    wanted = serve.Options(
+        tmp_path, grpc_port=4444, tls_cert=Path("c"), tls_key=Path("k"), behind_proxy=True, host="0.0.0.0"
+    )
+    arguments = cli.parser().parse_args(serve._part(wanted, "receiver").command[3:])
+    assert (arguments.grpc_port, arguments.tls_cert, arguments.tls_key) == (4444, Path("c"), Path("k"))
+    assert (arguments.behind_proxy, arguments.host, arguments.only) == (True, "0.0.0.0", "receiver")
 
 
 def part(name: str, program: str) -> Part:

@@ -34,9 +34,10 @@ def check(reader: Reader, policy: Policy, now_ns: int) -> list[Finding]:
 
 def _shares(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
     start_ns = now_ns - MINUTES * 60 * SECOND_NS
-    rows = reader.rows(None, start_ns // HOUR_NS, now_ns // HOUR_NS + 1, kind=schema.TIER, columns=COLUMNS)
-    recent = (rows["start_ns"] >= start_ns) & (rows["start_ns"] <= now_ns)
-    rows = rows[recent & (rows["purpose"].fillna("") == "") & rows["tier"].notna()]
+    hours = start_ns // HOUR_NS, now_ns // HOUR_NS + 1
+    rows = reader.rows(None, *hours, kind=schema.TIER, columns=COLUMNS, since_ns=start_ns)
+    past = rows["start_ns"] <= now_ns
+    rows = rows[past & (rows["purpose"].fillna("") == "") & rows["tier"].notna()]
     if rows.empty:
         return
     first = _first_tiers(rows)
@@ -80,7 +81,10 @@ def _costs(reader: Reader, policy: Policy, now_ns: int) -> Iterator[Finding]:
     limits = {task: limit for task, said in policy.tasks.items() if (limit := said.cost_per_day) is not None}
     if policy.defaults.cost_per_day is None and not limits:
         return
-    sums = reader.sums(now_ns // DAY_NS * 24, now_ns // HOUR_NS + 1)
+    counts = ("costed", "cost_nano")
+    sums = reader.sums_by(
+        ("task", "kind", "purpose"), now_ns // DAY_NS * 24, now_ns // HOUR_NS + 1, None, counts
+    )
     calls = sums[(sums["kind"] == schema.CASCADE) & (sums["purpose"] == "") & (sums["costed"] > 0)]
     for task, cost in calls.groupby("task")["cost_nano"].sum().items():
         limit = policy.of(str(task)).cost_per_day

@@ -27,15 +27,18 @@ def cost_change_per_day(reader: Reader, finding: Finding) -> tuple[float | None,
 
 
 def currency(reader: Reader, task: str | None, window: Window) -> str:
-    """The currency most tier calls of a window name; USD where none does."""
-    rows = reader.rows(task, window.start_hour, window.end_hour, kind=schema.TIER, columns=["currency"])
-    named = rows["currency"].dropna()
-    return str(named.mode().iloc[0]) if len(named) else CURRENCY
+    """The currency of most costs of tier calls in a window; USD where none is named."""
+    counts = ("costed", "n")
+    sums = reader.sums_by(("kind", "currency"), window.start_hour, window.end_hour, task, counts)
+    named = sums[(sums["kind"] == schema.TIER) & (sums["currency"] != "")]
+    ordered = named.sort_values(["costed", "n", "currency"], ascending=[False, False, True])
+    return str(ordered["currency"].iloc[0]) if len(ordered) else CURRENCY
 
 
 def _cost_per_call(reader: Reader, task: str, window: Window) -> tuple[float, int] | None:
     """Mean cost of a production cascade call, and how many calls there were; None where no cost is known."""
-    sums = reader.sums(window.start_hour, window.end_hour, task)
+    counts = ("n", "costed", "cost_nano")
+    sums = reader.sums_by(("kind", "purpose"), window.start_hour, window.end_hour, task, counts)
     calls = sums[(sums["kind"] == schema.CASCADE) & (sums["purpose"] == "")]
     costed = int(calls["costed"].sum())
     if not costed:

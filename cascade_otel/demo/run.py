@@ -125,7 +125,7 @@ def _show(demo: Demo, port: int, dashboard_port: int) -> int:
     policy = demo.root / "cascade.toml"
     policy.write_text(POLICY_TEXT)
     options = serve.Options(
-        store=demo.root, host=HOST, port=port, dashboard_port=dashboard_port, policy=policy
+        store=demo.root, host=HOST, port=port, grpc_port=0, dashboard_port=dashboard_port, policy=policy
     )
     # Ctrl-C stops the receiver while calls are on their way: that is no news.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

@@ -21,6 +21,8 @@ from cascade_otel.policy.shapes import (
 )
 from cascade_otel.semconv import TIER_KINDS
 
+_TABLES = ("alerts", "webhook", "store", "tiers", "defaults", "tasks")
+
 
 def load(path: str | Path | None) -> Policy:
     """The policy in a file; None gives the defaults.
@@ -50,10 +52,9 @@ def parse(text: str, name: str) -> Policy:
         line = told[1] if told else text.rstrip().count("\n") + 1  # else it is the end that is missing
         raise PolicyError(f"{name}:{line}: is not TOML: {error}") from error
     file = Place(name, text)
-    _known(file, table, ("alerts", "webhook", "tiers", "defaults", "tasks"))
-    alerts, webhook, tiers, defaults, tasks = (
-        _table(file.at(key), table.get(key, {}))
-        for key in ("alerts", "webhook", "tiers", "defaults", "tasks")
+    _known(file, table, _TABLES)
+    alerts, webhook, store, tiers, defaults, tasks = (
+        _table(file.at(key), table.get(key, {})) for key in _TABLES
     )
     of_all = _said(file.at("defaults"), defaults)
     policy = Policy(
@@ -66,6 +67,7 @@ def parse(text: str, name: str) -> Policy:
         },
         tiers={tier: _tier(file.at("tiers").at(tier), said) for tier, said in tiers.items()},
         webhook=_webhook(file.at("webhook"), webhook),
+        keep_days=_keep_days(file.at("store"), store),
     )
     asked = {tier for each in (policy.defaults, *policy.tasks.values()) for tier in each.tiers}
     for tier in tiers:
@@ -98,6 +100,11 @@ def _webhook(place: Place, table: Mapping[str, Any]) -> str | None:
         # The address may hold a secret: it is not repeated.
         raise place.at("url").error('is no web address; wanted: url = "https://…"')
     return url
+
+
+def _keep_days(place: Place, table: Mapping[str, Any]) -> int | None:
+    _known(place, table, ("keep_days",))
+    return _count(place.at("keep_days"), table["keep_days"]) if "keep_days" in table else None
 
 
 def _tier(place: Place, said: Any) -> TierPolicy:

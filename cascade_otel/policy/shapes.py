@@ -73,6 +73,9 @@ class Policy:
         [webhook]
         url = "https://hooks.example.com/cascade"
 
+        [store]
+        keep_days = 400              # older days are dropped; without it everything is kept
+
         [tiers.small]                # what the runner's tiers are
         model = "gpt-5-nano"
         provider = "openai"
@@ -99,6 +102,8 @@ class Policy:
     tasks: Mapping[str, TaskPolicy] = field(default_factory=dict)
     tiers: Mapping[str, TierPolicy] = field(default_factory=dict)
     webhook: str | None = None
+    keep_days: int | None = None
+    """Days before today whose telemetry is kept. None: all."""
 
     def of(self, task: str) -> TaskPolicy:
         """What holds for one task."""

@@ -23,6 +23,11 @@ from cascade_otel.storage.rollup import Reader
 NANO = 1e9
 OUTSIDE = " (outside a cascade)"
 """Marks tiers that were called with no cascade around them; their calls are tier calls."""
+COUNTS = (
+    "n", "escalated", "errors", "cancelled", "abandoned", "costed", "cost_nano", "duration_ns",
+    "escalated_duration_ns",
+)  # fmt: skip
+BY_TASK = ("task", "tier", "tier_index")
 STATE_HELP = "What the drift job says; it judges a task by hours that are over."
 NOW_HELP = "Escalation rate since the change; where there was none, of the last day."
 REFERENCE_HELP = "Escalation rate it is compared with."
@@ -63,10 +68,13 @@ class Now:
 
 def now(reader: Reader, watch: Watch, period: Period) -> Now:
     """The first screen of a period."""
-    sums = reader.sums(period.start_hour, period.end_hour)
-    latency = reader.cells(period.start_hour, period.end_hour, "latency")
+    hourly = _sums(reader, ("hour",), period.start_hour, period.end_hour)
+    finished = _sums(reader, BY_TASK, period.start_hour, period.complete_hour)
+    unfinished = _sums(reader, BY_TASK, period.complete_hour, period.end_hour)
+    sums = pd.concat([finished, unfinished], ignore_index=True)
+    latency = reader.cells(period.start_hour, period.end_hour, "latency", by=("kind", "purpose"))
     hours = reader.task_hours(period.start_hour, period.end_hour)
-    production = sums[sums["purpose"] == ""]
+    production = hourly[hourly["purpose"] == ""]
     calls, tiers = (production[production["kind"] == kind] for kind in (schema.CASCADE, schema.TIER))
     total = int(calls["n"].sum()) or int(hours.calls.sum())
     paths = latency[(latency["kind"] == schema.CASCADE) & (latency["purpose"] == "")]
@@ -77,7 +85,7 @@ def now(reader: Reader, watch: Watch, period: Period) -> Now:
         _latency("accepted", paths, calls, period),
         _latency("escalated", paths, calls, period),
     )
-    table, verdicts = _table(hours, calls, tiers, watch, period)
+    table, verdicts = _table(hours, sums, len(finished), watch, period)
     top = max((rate for trend in table["trend"] for rate in trend), default=0.0)
     return Now(
         total,
@@ -88,6 +96,10 @@ def now(reader: Reader, watch: Watch, period: Period) -> Now:
         {one.state: COLOURS.get(one.state, "gray") for one in verdicts},
         verdicts[0].task if verdicts and verdicts[0].since_hour is not None else None,
     )
+
+
+def _sums(reader: Reader, by: Sequence[str], start_hour: int, end_hour: int) -> pd.DataFrame:
+    return reader.sums_by((*by, "kind", "purpose"), start_hour, end_hour, counts=COUNTS)
 
 
 def by_bucket(hour: NDArray[np.int64], value: NDArray[Any], period: Period) -> NDArray[np.float64]:
@@ -101,7 +113,7 @@ def savings(sums: pd.DataFrame, paid: pd.DataFrame) -> tuple[float | None, str]:
     """1 - cost / what the same calls had cost, had the last tier answered every one, and why it is unknown.
 
     None where no task tells, and where a tier records no cost; the rule is that of ``analysis.savings``.
-    ``paid`` are the rows of ``sums`` that make up the cost.
+    ``sums`` are of tasks, tiers and their indices; ``paid`` those rows of them that make up the cost.
     """
     production = sums[sums["purpose"] == ""]
     made = production[production["kind"] == schema.CASCADE].groupby("task")["n"].sum()
@@ -111,14 +123,16 @@ def savings(sums: pd.DataFrame, paid: pd.DataFrame) -> tuple[float | None, str]:
     if reason := without_cost(visits.assign(done=done)):
         return None, reason
     costs = paid.groupby("task")["cost_nano"].sum()
+    index = tiers.groupby("task")["tier_index"]
+    last = tiers[(tiers["tier_index"] == index.transform("max")) & (index.transform("nunique") > 1)]
+    asked = {
+        purpose: dict(zip(own["task"], zip(own["costed"], own["cost_nano"], strict=True), strict=True))
+        for purpose in ("", "audit")
+        for own in [last[last["purpose"] == purpose].groupby("task", as_index=False).sum(numeric_only=True)]
+    }
     spent = against = 0.0
-    for task, own in tiers.groupby("task"):
-        if own["tier_index"].nunique() < 2 or task not in costs.index:
-            continue
-        last = own[own["tier_index"] == own["tier_index"].max()]
-        (reached, reached_cost), (audited, audited_cost) = (
-            last.loc[last["purpose"] == purpose, ["costed", "cost_nano"]].sum() for purpose in ("", "audit")
-        )
+    for task in costs.index[costs.index.isin(last["task"])]:
+        (reached, reached_cost), (audited, audited_cost) = (one.get(task, (0, 0)) for one in asked.values())
         strongest = Strongest(int(reached), float(reached_cost), int(audited), float(audited_cost))
         alone, _ = strong_only(max(int(made[task]) - strongest.reached, 0), strongest)
         if alone is not None:
@@ -151,7 +165,7 @@ def _cost(paid: pd.DataFrame, sums: pd.DataFrame, period: Period) -> Tile:
     spent = float(paid["cost_nano"].sum())
     known = int(paid["costed"].sum())
     trend = by_bucket(paid["hour"].to_numpy(), paid["cost_nano"].to_numpy() / NANO, period)
-    saved, reason = savings(sums, paid)
+    saved, reason = savings(sums, _paid(sums))
     note = (
         (words.name(reason, 80) if reason and known else "")
         if saved is None
@@ -177,29 +191,35 @@ def _latency(path: str, cells: pd.DataFrame, calls: pd.DataFrame, period: Period
     escalated = path == "escalated"
     counts = cells["escalated"] if escalated else cells["n"] - cells["escalated"]
     middle, late = of_cells(cells["cell"].to_numpy(), counts.to_numpy(), (0.5, 0.95))
-    # A site has one final tier, hence one path, but for calls that went back to the cheap tier.
-    own = calls[(calls["escalated"] * 2 > calls["n"]) == escalated]
-    spent = by_bucket(own["hour"].to_numpy(), own["duration_ns"].to_numpy() / NANO, period)
-    trend = _ratio(spent, by_bucket(own["hour"].to_numpy(), own["n"].to_numpy(), period))
+    own, spent = (calls[name].to_numpy() for name in ("escalated", "escalated_duration_ns"))
+    if not escalated:
+        own, spent = calls["n"].to_numpy() - own, calls["duration_ns"].to_numpy() - spent
+    hour = calls["hour"].to_numpy()
+    trend = _ratio(by_bucket(hour, spent / NANO, period), by_bucket(hour, own, period))
     note = f"p95 {words.seconds(late)}" if counts.sum() else ""
     text = (
-        f"Median of calls that were {path}; the line is their mean. A blend of both paths describes nobody."
+        f"Median of calls that were {path}, over whole UTC days; the line is their mean. A blend of both "
+        "paths describes nobody."
     )
     return Tile(f"Latency, {path}", words.seconds(middle), note, _points(trend), text)
 
 
 def _table(
-    hours: TaskHours, calls: pd.DataFrame, tiers: pd.DataFrame, watch: Watch, period: Period
+    hours: TaskHours, sums: pd.DataFrame, finished: int, watch: Watch, period: Period
 ) -> tuple[pd.DataFrame, list[Verdict]]:
+    """``sums`` are of tasks, the first ``finished`` of them of hours that are over."""
+    production = sums[sums["purpose"] == ""]
+    calls, tiers = (production[production["kind"] == kind] for kind in (schema.CASCADE, schema.TIER))
     rates = {
         task: _ratio(by_bucket(hours.hours, escalated, period), by_bucket(hours.hours, own, period))
         for task, own, escalated in zip(hours.tasks, hours.calls, hours.escalated, strict=True)
     }
     totals = dict(zip(hours.tasks, zip(hours.escalated.sum(1), hours.calls.sum(1), strict=True), strict=True))
-    orphans = tiers[~tiers["task"].isin(calls["task"].unique())]
+    outside = set(tiers["task"]) - set(calls["task"])
+    orphans = tiers[tiers["task"].isin(outside)]
     used = pd.concat([calls, orphans]).groupby("task")["n"].sum()
     paid = pd.concat([calls, orphans]) if calls["costed"].sum() else tiers
-    outside = set(orphans["task"])
+    cost_per_day = _cost_per_day(paid[paid.index < finished], period)
     judged = {finding.task for finding in watch.findings}
     alone = {alert.task for alert in watch.alerts}
     verdicts = sorted(
@@ -210,7 +230,7 @@ def _table(
         _row(one, totals.get(one.task, (0, 0)), rates.get(one.task, np.zeros(0)))
         | {
             "task": words.name(one.task) + (OUTSIDE if one.task in outside else ""),
-            "cost_per_day": _cost_per_day(paid[paid["task"] == one.task], period),
+            "cost_per_day": cost_per_day.get(one.task, float("nan")),
             "calls": int(used.get(one.task, 0)),
         }
         for one in verdicts
@@ -247,13 +267,23 @@ def _row(one: Verdict, total: tuple[int, int], rates: NDArray[np.float64]) -> di
     }
 
 
-def _cost_per_day(paid: pd.DataFrame, period: Period) -> float:
-    """Cost a day since the first call in the period; nan where that is less than a day ago, or unknown."""
-    finished = paid[paid["hour"] < period.complete_hour]
-    days = _hours_with_data(finished["hour"], period) / 24
-    if days < 1 or not finished["costed"].sum():
-        return float("nan")
-    return float(finished["cost_nano"].sum()) / NANO / days
+def _paid(sums: pd.DataFrame) -> pd.DataFrame:
+    """The rows that make up the cost: cascade calls, or where these have none, tier calls."""
+    production = sums[sums["purpose"] == ""]
+    calls = production[production["kind"] == schema.CASCADE]
+    return calls if calls["costed"].sum() else production[production["kind"] == schema.TIER]
+
+
+def _cost_per_day(paid: pd.DataFrame, period: Period) -> dict[str, float]:
+    """Cost a day of each task since its first call in the period, unless that is less than a day ago, or the
+    cost is unknown.
+    """
+    found = paid.groupby("task").agg(
+        cost=("cost_nano", "sum"), costed=("costed", "sum"), first_hour=("first_hour", "min")
+    )
+    days = (period.complete_hour - found["first_hour"]) / 24
+    known = (days >= 1) & (found["costed"] > 0)
+    return dict((found["cost"] / NANO / days)[known])
 
 
 def _hours_with_data(hour: pd.Series[int], period: Period) -> int:

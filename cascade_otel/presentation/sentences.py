@@ -136,13 +136,13 @@ def no_task(task: str, over: Period) -> Line:
 
 
 def reading_of_latency(frame: Latency, over: Period) -> str:
-    """Quantiles of both paths."""
+    """Quantiles of both paths, and what they cover."""
     parts = [
         f"{row['path']} p50 {words.seconds(row['p50'])}, p95 {words.seconds(row['p95'])}"
         for row in frame.quantiles.to_dict("records")
         if row["calls"]
     ]
-    return "; ".join(parts)
+    return "; ".join([*parts, "whole days (UTC)"] if parts else [])
 
 
 def accept_command(task: str, store: str) -> str:

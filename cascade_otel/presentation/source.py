@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cascade_otel.records import HOUR_NS, Alert, Finding
-from cascade_otel.storage import schema
 from cascade_otel.storage.rollup import Reader
 from cascade_otel.storage.state import Baseline, State, default_path
 
@@ -65,7 +62,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the data reach: the hours of the oldest and newest span, and when the newest call ended."""
+    """How far the data reach: the hours of the oldest and newest span, and when the last one ended."""
 
     first_hour: int
     last_hour: int
@@ -95,8 +92,4 @@ def reach(reader: Reader) -> Reach | None:
     if hours is None:
         return None
     first, last = hours
-    newest = reader.rows(None, last, last + 1, kind=None, columns=("start_ns", "duration_ns", "kind"))
-    calls = newest[newest["kind"] != schema.LABEL]
-    counted = calls if len(calls) else newest
-    ended = counted["start_ns"].to_numpy(np.int64) + counted["duration_ns"].to_numpy(np.int64)
-    return Reach(first, last, int(ended.max()))
+    return Reach(first, last, int(reader.last_seen((last + 1) * HOUR_NS)["last_end_ns"].max()))

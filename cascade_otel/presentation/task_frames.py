@@ -59,7 +59,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of whole cascade calls by path."""
+    """Latency of whole cascade calls by path, over whole UTC days."""
 
     cells: pd.DataFrame
     """path, seconds (middle of the cell), share (of the path's calls)."""
@@ -79,7 +79,7 @@ class Tier:
 def tasks(reader: Reader, watch: Watch, period: Period) -> tuple[str, ...]:
     """Every task that the period or the drift job knows, worst first."""
     known = {
-        *reader.sums(period.start_hour, period.end_hour)["task"],
+        *reader.sums_by(("task",), period.start_hour, period.end_hour, counts=("n",))["task"],
         *(finding.task for finding in watch.findings),
         *(alert.task for alert in watch.alerts),
     }
@@ -171,8 +171,8 @@ def confidence(reader: Reader, tier: Tier, one: Verdict, period: Period) -> Conf
 
 
 def latency(reader: Reader, task: str, period: Period) -> Latency:
-    """Distribution of latency for accepted and for escalated calls."""
-    found = reader.cells(period.start_hour, period.end_hour, "latency", task)
+    """Distribution of latency for accepted and for escalated calls, of the UTC days the period touches."""
+    found = reader.cells(period.start_hour, period.end_hour, "latency", task, by=("kind", "purpose"))
     found = found[(found["kind"] == schema.CASCADE) & (found["purpose"] == "")]
     cells, quantiles = [], []
     for path in PATHS:

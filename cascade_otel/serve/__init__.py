@@ -25,16 +25,28 @@ LOOK_S = 0.2
 
 @dataclass(frozen=True)
 class Options:
-    """What is served, and where; ``state`` None: in the store. The token is in $CASCADE_OTEL_TOKEN."""
+    """What is served, and where; ``state`` None: in the store; ``grpc_port`` 0: no gRPC.
+
+    The token is in $CASCADE_OTEL_TOKEN.
+    """
 
     store: Path
     state: Path | None = None
     host: str = "127.0.0.1"
     port: int = 4318
+    grpc_port: int = 4317
     dashboard_port: int = 8501
     dashboard_url: str | None = None
     policy: Path | None = None
     webhook: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind_proxy: bool = False
+
+    @property
+    def scheme(self) -> str:
+        """How the receiver is spoken to."""
+        return "https" if self.tls_cert else "http"
 
     @property
     def state_path(self) -> Path:
@@ -54,10 +66,11 @@ def run_all(options: Options) -> int:
     a longer wait each time; one that ends because of a mistake of the caller's ends all, with code 2.
     Raises UserError before anything starts where an address, the store or the state cannot be had.
     """
-    from cascade_otel.storage.receiver import check_reach
+    from cascade_otel.storage.access import check_reach, tls_of
 
-    check_reach(options.host, os.environ.get(TOKEN))
-    check_ports(options.host, options.port, options.dashboard_port)
+    tls = tls_of(options.tls_cert, options.tls_key)
+    check_reach(options.host, os.environ.get(TOKEN), tls, options.behind_proxy)
+    check_ports(options.host, options.port, options.dashboard_port, options.grpc_port)
     _check_files(options)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,17 +101,23 @@ def run_one(options: Options, part: PartName) -> int:
     return 0
 
 
-def check_ports(host: str, port: int, dashboard_port: int) -> None:
-    """Raises UserError where receiver and dashboard cannot listen on these ports.
+def check_ports(host: str, port: int, dashboard_port: int, grpc_port: int = 0) -> None:
+    """Raises UserError where receiver and dashboard cannot listen on these ports (``grpc_port`` 0: none).
 
     To be called before anything is started: what answers there already would be taken for ours.
     """
-    _check_port(host, port, "--port")
-    _check_port(DASHBOARD_HOST, dashboard_port, "--dashboard-port")
-    if port == dashboard_port:
-        raise UserError(
-            f"--port and --dashboard-port are both {port}; wanted: two ports; type another --dashboard-port"
-        )
+    asked = {"--port": (host, port), "--dashboard-port": (DASHBOARD_HOST, dashboard_port)}
+    if grpc_port:
+        asked["--grpc-port"] = (host, grpc_port)
+    for option, (address, number) in asked.items():
+        _check_port(address, number, option)
+    by_number: dict[int, str] = {}
+    for option, (_, number) in asked.items():
+        other = by_number.setdefault(number, option)
+        if other != option:
+            raise UserError(
+                f"{other} and {option} are both {number}; wanted: two ports; type another {option}"
+            )
 
 
 def _check_port(host: str, port: int, option: str) -> None:
@@ -135,10 +154,21 @@ def bundled(name: str) -> Path:
 
 
 def _receiver(options: Options) -> None:
-    from cascade_otel.storage import receiver
+    from cascade_otel.storage import access, receiver
 
     _check_port(options.host, options.port, "--port")
-    receiver.run(options.store, options.host, options.port, os.environ.get(TOKEN), lambda: _metrics(options))
+    if options.grpc_port:
+        _check_port(options.host, options.grpc_port, "--grpc-port")
+    receiver.run(
+        options.store,
+        options.host,
+        options.port,
+        os.environ.get(TOKEN),
+        lambda: _metrics(options),
+        grpc_port=options.grpc_port,
+        tls=access.tls_of(options.tls_cert, options.tls_key),
+        behind_proxy=options.behind_proxy,
+    )
 
 
 def _metrics(options: Options) -> bytes:
@@ -189,6 +219,10 @@ def _dashboard(options: Options) -> None:
 
 def _part(options: Options, name: PartName) -> Part:
     arguments = ["--store", options.store, "--host", options.host, "--port", options.port]
+    arguments += ["--grpc-port", options.grpc_port]
+    arguments += ["--behind-proxy"] if options.behind_proxy else []
+    arguments += ["--tls-cert", options.tls_cert] if options.tls_cert else []
+    arguments += ["--tls-key", options.tls_key] if options.tls_key else []
     arguments += ["--dashboard-port", options.dashboard_port, "--dashboard-url", options.dashboard_address]
     arguments += ["--state", options.state] if options.state else []
     arguments += ["--policy", options.policy] if options.policy else []
@@ -200,7 +234,7 @@ def _part(options: Options, name: PartName) -> Part:
 
 def _ready(options: Options, name: PartName) -> Callable[[], bool]:
     if name == "receiver":
-        return lambda: answers(f"http://{_reachable(options.host)}:{options.port}/healthz")
+        return lambda: answers(f"{options.scheme}://{_reachable(options.host)}:{options.port}/healthz")
     if name == "dashboard":
         return lambda: answers(f"http://{DASHBOARD_HOST}:{options.dashboard_port}/_stcore/health")
     started = time.time_ns()
@@ -222,9 +256,9 @@ def _reachable(host: str) -> str:
 
 def _greeting(options: Options, name: str) -> str:
     if name == "receiver":
-        return (
-            f"receiver   http://{_reachable(options.host)}:{options.port}  (as OTEL_EXPORTER_OTLP_ENDPOINT)"
-        )
+        address = f"{options.scheme}://{_reachable(options.host)}"
+        grpc = f"; gRPC on {address}:{options.grpc_port}" if options.grpc_port else ""
+        return f"receiver   {address}:{options.port}  (as OTEL_EXPORTER_OTLP_ENDPOINT){grpc}"
     if name == "dashboard":
         return f"dashboard  http://{DASHBOARD_HOST}:{options.dashboard_port}"
     return f"drift job  looks every minute; state in {options.state_path}"

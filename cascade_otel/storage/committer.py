@@ -75,6 +75,11 @@ class Committer:
         self._decoding = ThreadPoolExecutor(1, "decode")
         self._writing = ThreadPoolExecutor(1, "write")
 
+    @property
+    def waiting(self) -> int:
+        """Spans that have arrived and that no commit has begun with."""
+        return self._spans
+
     async def add(self, body: bytes) -> dict[str, int]:
         """Returns once every good span of the body is durable: how many were put aside, by reason.
 
@@ -151,4 +156,4 @@ class Committer:
     def _write(self, decoded: Decoded) -> None:
         if decoded.table.num_rows:
             self._store.append(decoded.table)
-        put_aside.keep(self._store.root, decoded.put_aside)
+        put_aside.keep(self._store.root, decoded.put_aside, decoded.rejected)

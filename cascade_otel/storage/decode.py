@@ -7,7 +7,6 @@ stands for it, or else the tier's.
 
 from __future__ import annotations
 
-import operator
 import re
 import struct
 import time
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import schema
-from cascade_otel.storage.otlp_attributes import OURS, Known
+from cascade_otel.storage.otlp_attributes import COMPLAINT, PLACE, Known, of_a_cascade
 from cascade_otel.storage.otlp_wire import MalformedError, Parsed, TooManyError
 
 __all__ = ["Decoded", "MalformedError", "Parsed", "PutAside", "TooManyError", "decode", "decode_parsed"]
@@ -34,13 +33,21 @@ SAMPLED_OF, MAX_WEIGHT_PPM = 1 << 56, 10**12
 THRESHOLD = re.compile(rb"(?:^|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?![^;,\s])")
 """How many of all trace ids a sampler drops, as OpenTelemetry writes it into the trace state."""
 
-Row = dict[str, Any]
-_TYPES = {
-    field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in schema.SCHEMA
-}
-_NOTHING: Row = dict.fromkeys((*schema.RECORDED, "total_cost_nano"))
-_recorded = operator.itemgetter(*schema.RECORDED)
-_known = Known()
+Row = list[Any]
+"""A span's values in the order of ``COLUMNS``, then what is needed only until all spans are read."""
+_SAMPLER = COMPLAINT + 1
+"""Where a row has how many of 2^56 trace ids its sampler drops, if the span says."""
+_NOTHING: Row = [None] * (_SAMPLER + 1)
+_IDS = ("trace_hi", "trace_lo", "span_id", "parent_id")
+_KIND, _TRACE_HI, _TRACE_LO, _SPAN, _PARENT = (PLACE[name] for name in ("kind", *_IDS))
+_LINKED_HI, _LINKED_LO = PLACE["linked_trace_hi"], PLACE["linked_trace_lo"]
+_START, _DURATION, _SERVICE = PLACE["start_ns"], PLACE["duration_ns"], PLACE["service"]
+_CASCADE, _TASK, _TIER, _PURPOSE = (PLACE[name] for name in ("cascade", "task", "tier", "purpose"))
+_COST, _TOTAL_COST, _CORRECT = PLACE["cost_nano"], PLACE["total_cost_nano"], PLACE["correct"]
+_WEIGHT = PLACE["weight_ppm"]
+_entry_of = Known().__getitem__
+_four_ids, _trace_id = struct.Struct(">4q"), struct.Struct(">2q")
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 
 
 class PutAside(NamedTuple):
@@ -79,6 +86,7 @@ def decode(bodies: Sequence[bytes], now_ns: int | None = None) -> Decoded:
 def decode_parsed(requests: Sequence[Parsed], now_ns: int | None = None) -> Decoded:
     """Like ``decode``, of requests that have been parsed."""
     now = time.time_ns() if now_ns is None else now_ns
+    earliest, latest = max(now - PAST_NS, 1), now + FUTURE_NS
     rows: list[Row] = []
     rejected: list[dict[str, int]] = []
     passed: list[int] = []
@@ -90,7 +98,7 @@ def decode_parsed(requests: Sequence[Parsed], now_ns: int | None = None) -> Deco
             service = _service(resource)
             for span in spans:
                 try:
-                    row = _row(span, now)
+                    row = _row(span, earliest, latest)
                 except BadSpanError as bad:
                     reasons[bad.reason] += 1
                     put_aside.append(
@@ -100,110 +108,122 @@ def decode_parsed(requests: Sequence[Parsed], now_ns: int | None = None) -> Deco
                 if row is None:
                     foreign += 1
                 else:
-                    row["service"] = service
+                    row[_SERVICE] = service
                     rows.append(row)
         del put_aside[MAX_PUT_ASIDE:]
         rejected.append(dict(reasons))
         passed.append(foreign)
+    _weigh(rows)
     return Decoded(_table(rows), rejected, passed, put_aside)
 
 
 def _table(rows: list[Row]) -> pa.Table:
-    columns = zip(*map(_recorded, rows), strict=True) if rows else [()] * len(schema.RECORDED)
-    return schema.rows(
-        {name: pa.array(values, _TYPES[name]) for name, values in zip(schema.RECORDED, columns, strict=True)}
-    )
+    if not rows:
+        return schema.SCHEMA.empty_table()
+    # Rows are longer than the columns recorded of them.
+    columns = zip(schema.RECORDED, zip(*rows, strict=True), strict=False)
+    return schema.rows({name: _array(values, schema.TYPES[name]) for name, values in columns})
 
 
-def _row(span: Any, now: int) -> Row | None:
-    """The span's recorded columns; None if it is none of a cascade. Raises BadSpanError."""
+def _array(values: Sequence[Any], type: pa.DataType) -> pa.Array:
+    if values[0] is None and values.count(None) == len(values):
+        return pa.nulls(len(values), type)
+    return pa.array(values, type)
+
+
+def _row(span: Any, earliest: int, latest: int) -> Row | None:
+    """The span's row; None if it is none of a cascade. Raises BadSpanError."""
     row = _NOTHING.copy()
-    ours = False
-    bad: BadSpanError | None = None
-    for raw in span.attributes[:MAX_ATTRIBUTES]:
-        entry = _known.get(raw)
-        column, value, reason, name = _known.read(raw) if entry is None else entry
-        if column:
-            row[column] = value
-            ours = ours or column in OURS
-        if reason:
-            bad = bad or BadSpanError(reason, name)
-    if not ours:
-        return None
-    if len(span.attributes) > MAX_ATTRIBUTES:
-        raise BadSpanError("too many attributes")
-    if bad is not None:
-        raise bad
+    attributes = span.attributes
+    for place, value in map(_entry_of, attributes[:MAX_ATTRIBUTES]):
+        row[place] = value
+    too_many = len(attributes) > MAX_ATTRIBUTES
+    if too_many or row[COMPLAINT] is not None or (row[_CASCADE] is None and row[_TIER] is None):
+        entries = [_entry_of(raw) for raw in attributes[:MAX_ATTRIBUTES]]
+        if not any(map(of_a_cascade, entries)):
+            return None
+        if too_many:
+            raise BadSpanError("too many attributes")
+        for place, complaint in entries:
+            if place == COMPLAINT:
+                raise BadSpanError(complaint.reason, complaint.name)
     _identity(span, row)
-    _times(span, row, now)
+    _times(span, row, earliest, latest)
     _meaning(span, row)
     return row
 
 
 def _identity(span: Any, row: Row) -> None:
-    row["trace_hi"], row["trace_lo"] = _numbers(span.trace_id, 16, "trace id")
-    (row["span_id"],) = _numbers(span.span_id, 8, "span id")
-    (row["parent_id"],) = _numbers(span.parent_span_id, 8, "parent id") if span.parent_span_id else (0,)
+    trace, own, parent = span.trace_id, span.span_id, span.parent_span_id or _NO_SPAN
+    _check_trace(trace, "trace id")
+    if len(own) != 8 or own == _NO_SPAN:
+        raise BadSpanError("span id")
+    if len(parent) != 8:
+        raise BadSpanError("parent id")
+    row[_TRACE_HI], row[_TRACE_LO], row[_SPAN], row[_PARENT] = _four_ids.unpack(trace + own + parent)
 
 
-def _numbers(id: bytes, size: int, what: str) -> tuple[int, ...]:
-    if len(id) != size or not any(id):
+def _check_trace(id: bytes, what: str) -> None:
+    if len(id) != 16 or id == _NO_TRACE:
         raise BadSpanError(what)
-    return struct.unpack(f">{size // 8}q", id)
 
 
-def _times(span: Any, row: Row, now: int) -> None:
+def _times(span: Any, row: Row, earliest: int, latest: int) -> None:
     start, end = span.start_ns, span.end_ns
     if end < start:
         raise BadSpanError("end before start")
-    if not (max(now - PAST_NS, 1) <= start and end <= now + FUTURE_NS):
+    if start < earliest or end > latest:
         raise BadSpanError("time out of range")
-    row["start_ns"], row["duration_ns"] = start, end - start
+    row[_START], row[_DURATION] = start, end - start
 
 
 def _meaning(span: Any, row: Row) -> None:
-    tier, cascade, task = row["tier"], row["cascade"], row["task"]
-    if row["correct"] is not None:
-        row["kind"] = schema.LABEL
-        linked = (
-            _numbers(span.links[0].trace_id, 16, "link")
-            if len(span.links)
-            else (row["trace_hi"], row["trace_lo"])
-        )
-        row["linked_trace_hi"], row["linked_trace_lo"] = linked
+    tier, cascade, task = row[_TIER], row[_CASCADE], row[_TASK]
+    if row[_CORRECT] is not None:
+        row[_KIND] = schema.LABEL
+        linked = span.links[0].trace_id if len(span.links) else span.trace_id
+        _check_trace(linked, "link")
+        row[_LINKED_HI], row[_LINKED_LO] = _trace_id.unpack(linked)
         cascade = cascade or ""
     elif tier:
-        row["kind"] = schema.TIER
+        row[_KIND] = schema.TIER
         cascade = cascade or task or tier
     else:
-        row["kind"] = schema.CASCADE
-        row["cost_nano"] = row["total_cost_nano"]
+        row[_KIND] = schema.CASCADE
+        row[_COST] = row[_TOTAL_COST]
         if not cascade:
             raise BadSpanError("neither cascade nor tier is named")
-    row["cascade"], row["task"] = cascade, task or cascade
-    if row["purpose"] == "production":
-        row["purpose"] = None
-    if row["kind"] != schema.LABEL:
-        row["weight_ppm"] = _weight(span.trace_state, row["weight_ppm"])
+    row[_CASCADE], row[_TASK] = cascade, task or cascade
+    if row[_PURPOSE] == "production":
+        row[_PURPOSE] = None
+    if span.trace_state and (found := THRESHOLD.search(span.trace_state)):
+        row[_SAMPLER] = int(found[1].ljust(14, b"0"), 16)
 
 
-def _weight(trace_state: bytes, audit_ppm: int | None) -> int | None:
-    """How many spans one stands for in parts per million; None means one.
+def _weigh(rows: list[Row]) -> None:
+    """Gives sampled calls the number of calls that one stands for, in parts per million; null means one.
 
-    That is the adjusted count of the trace state's ``ot=th:``, times an audit's own weight.
+    That is the adjusted count of the trace state's ``ot=th:``, times an audit's own weight. A sampler may
+    say it on the first span of a trace alone: a tier's call that does not say was sampled with the cascade's
+    call of its trace, if that is among the rows.
     """
-    found = THRESHOLD.search(trace_state)
-    dropped = int(found[1].ljust(14, b"0"), 16) if found else 0
-    if not dropped:
-        return audit_ppm
-    each = 10**6 if audit_ppm is None else audit_ppm
-    return min(round(each * SAMPLED_OF / (SAMPLED_OF - dropped)), MAX_WEIGHT_PPM)
+    said = [row for row in rows if row[_SAMPLER] is not None and row[_KIND] != schema.LABEL]
+    if not said:
+        return
+    of_cascades = {
+        (row[_TRACE_HI], row[_TRACE_LO]): row[_SAMPLER] for row in said if row[_KIND] == schema.CASCADE
+    }
+    for row in rows:
+        if row[_KIND] == schema.TIER and row[_SAMPLER] is None:
+            row[_SAMPLER] = of_cascades.get((row[_TRACE_HI], row[_TRACE_LO]))
+        if row[_KIND] != schema.LABEL and row[_SAMPLER]:
+            one = 10**6 if row[_WEIGHT] is None else row[_WEIGHT]
+            row[_WEIGHT] = min(round(one * SAMPLED_OF / (SAMPLED_OF - row[_SAMPLER])), MAX_WEIGHT_PPM)
 
 
 def _service(resource: Sequence[bytes]) -> str | None:
-    for raw in resource:
-        entry = _known.read(raw)
-        if entry.column == "service":
-            name: str | None = entry.value
+    for place, value in map(_entry_of, resource[:MAX_ATTRIBUTES]):
+        if place == _SERVICE:
+            name: str | None = value
             return name
     return None

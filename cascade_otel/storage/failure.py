@@ -10,11 +10,18 @@ BROKEN_OFF = ("error", "timeout")
 """Reasons for escalating that are failures of the call itself."""
 
 # A tier call takes over the outcome "error" of a cascade that failed after it, so an outcome proves nothing.
-FAILED = f"""(error_type IS NOT NULL AND coalesce(outcome, '') NOT IN {GIVEN_UP})
-            OR coalesce(reason, '') IN {BROKEN_OFF}"""
+FAILURES = " + ".join(
+    f"count(*) FILTER (WHERE {condition})"
+    for condition in (
+        *(f"reason = '{reason}'" for reason in BROKEN_OFF),
+        "error_type IS NOT NULL "
+        f"AND coalesce(outcome, '') NOT IN {GIVEN_UP} AND coalesce(reason, '') NOT IN {BROKEN_OFF}",
+    )
+)
+"""How many of some rows are failures: conditions that exclude one another are quicker than one with OR."""
 
 
 def failed(rows: pd.DataFrame) -> pd.Series[bool]:
-    """What ``FAILED`` says, of rows with the columns error_type, outcome and reason."""
+    """Which ``FAILURES`` counts, of rows with the columns error_type, outcome and reason."""
     broken = rows["error_type"].notna() & ~rows["outcome"].isin(GIVEN_UP)
     return broken | rows["reason"].isin(BROKEN_OFF)

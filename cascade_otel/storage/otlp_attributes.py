@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import struct
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from cascade_otel import semconv
+from cascade_otel.storage import schema
 from cascade_otel.storage.otlp_wire import KeyValue
 
 MAX_TEXT = 256
@@ -17,18 +19,26 @@ REMEMBERED, REMEMBERED_BYTES = 1 << 16, 256
 
 TEXT, INTEGER, DOUBLE, BOOLEAN = "string_value", "int_value", "double_value", "bool_value"
 
+COLUMNS = (*schema.RECORDED, "total_cost_nano")
+PLACE = {column: place for place, column in enumerate(COLUMNS)}
+"""Where in a row the value of a column stands."""
+FOREIGN, COMPLAINT = len(COLUMNS), len(COLUMNS) + 1
+"""Where a row has what is none of ours (nothing), and why one of its attributes cannot be used."""
 
-class Entry(NamedTuple):
-    """What one attribute says: its column ('' if none of ours) and value, or why it cannot be used."""
+Entry = tuple[int, Any]
+"""What one attribute says: a place in the row, and what is to stand there."""
 
-    column: str
-    value: Any = None
-    bad: str = ""
+
+class Complaint(NamedTuple):
+    """Why an attribute cannot be used, its column and its name ('' if it has none)."""
+
+    reason: str
+    column: str = ""
     name: str = ""
-    """The attribute's name, for the message about a bad one."""
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rule:
     """How an attribute becomes a value of a column."""
 
     column: str
@@ -86,23 +96,40 @@ RULES: dict[bytes, Rule] = {
 }
 OURS = frozenset(rule.column for name, rule in RULES.items() if name.startswith(b"cascade."))
 """Columns by which a span is one of a cascade; an instrumented client's own span has the others."""
-
-FOREIGN = Entry("")
+_MEASURED = {
+    b"\n" + bytes([len(name)]) + name + b"\x12\x09\x21": (rule, name.decode())
+    for name, rule in RULES.items()
+    if rule.scale
+}
+"""What stands before the eight bytes of a double that is another one at each call."""
+_double = struct.Struct("<d")
 
 
 class Known(dict[bytes, Entry]):
-    """Entries of attributes that arrived before: most of a span's are those of the span before it."""
+    """Entries of raw attributes: most of a span's arrived before, with the span before it.
 
-    def read(self, raw: bytes) -> Entry:
-        """The entry of a raw attribute, remembered unless it is long."""
-        entry = self.get(raw)
-        if entry is None:
-            entry = read(raw)
-            if len(raw) <= REMEMBERED_BYTES:
-                if len(self) >= REMEMBERED:
-                    self.clear()
-                self[raw] = entry
+    An attribute that has not is read; it is remembered unless it is long, or a score or a cost.
+    """
+
+    def __missing__(self, raw: bytes) -> Entry:
+        measured = _MEASURED.get(raw[:-8])
+        if measured:
+            rule, name = measured
+            return _number(_double.unpack(raw[-8:])[0], rule, name)
+        entry = read(raw)
+        if len(raw) <= REMEMBERED_BYTES:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[raw] = entry
         return entry
+
+
+def of_a_cascade(entry: Entry) -> bool:
+    """Whether the attribute is one of a cascade's, of whatever value."""
+    place, value = entry
+    if place == COMPLAINT:
+        return value.column in OURS
+    return place != FOREIGN and COLUMNS[place] in OURS
 
 
 def read(raw: bytes) -> Entry:
@@ -110,28 +137,29 @@ def read(raw: bytes) -> Entry:
     try:
         attribute = KeyValue.FromString(raw)
     except DecodeError:
-        return Entry("", bad="malformed attribute")
+        return COMPLAINT, Complaint("malformed attribute")
     rule = RULES.get(attribute.key)
     if rule is None:
-        return FOREIGN
+        return FOREIGN, None
     name = attribute.key.decode()
     kind = attribute.value.WhichOneof("value")
     if kind != rule.type and not (kind == INTEGER and rule.type == DOUBLE):
-        return Entry(
-            rule.column,
-            bad=f"{(kind or 'no_value').removesuffix('_value')} for {rule.type.removesuffix('_value')}",
-            name=name,
-        )
+        arrived = kind.removesuffix("_value") if kind else "no value"
+        return COMPLAINT, Complaint(f"{arrived} for {rule.type.removesuffix('_value')}", rule.column, name)
     value = getattr(attribute.value, kind)
     if rule.type == TEXT:
         try:
-            return Entry(rule.column, value.decode()[:MAX_TEXT] or None)
+            return PLACE[rule.column], value.decode()[:MAX_TEXT] or None
         except UnicodeDecodeError:
-            return Entry(rule.column, bad="no UTF-8", name=name)
+            return COMPLAINT, Complaint("no UTF-8", rule.column, name)
     if rule.type == BOOLEAN:
-        return Entry(rule.column, value)
-    if not (math.isfinite(value) and rule.low <= value <= rule.high):
-        return Entry(rule.column, bad="out of range", name=name)
-    if rule.type == INTEGER:
-        return Entry(rule.column, value)
-    return Entry(rule.column, round(value * rule.scale) if rule.scale else float(value))
+        return PLACE[rule.column], value
+    return _number(value, rule, name)
+
+
+def _number(value: float, rule: Rule, name: str) -> Entry:
+    if not rule.low <= value <= rule.high:  # nan is not, either
+        return COMPLAINT, Complaint("out of range", rule.column, name)
+    if rule.type == DOUBLE:
+        value = round(value * rule.scale) if rule.scale else float(value)
+    return PLACE[rule.column], value

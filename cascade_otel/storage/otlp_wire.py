@@ -17,55 +17,57 @@ MAX_SPANS = 20_000
 COUNTED_FIRST = 1 << 20
 """Bodies larger than this many bytes have their spans counted before they are parsed."""
 
-_MESSAGE, _BYTES, _BOOL, _INT64, _DOUBLE, _FIXED64 = 11, 12, 8, 3, 1, 6
-_LAYOUT: dict[str, list[tuple[str, int, int, str, bool]]] = {
-    # name, number, type, message type, repeated
-    "Request": [("resource_spans", 1, _MESSAGE, "ResourceSpans", True)],
+Layout = dict[str, list[tuple[str, int, int, str, bool]]]
+"""Of each message its fields: name, number, kind, what message it is, whether it is repeated."""
+MESSAGE, BYTES, BOOL, INT64, DOUBLE, FIXED64 = 11, 12, 8, 3, 1, 6
+"""Kinds of fields, as protobuf's descriptors number them."""
+_TRACES: Layout = {
+    "Request": [("resource_spans", 1, MESSAGE, "ResourceSpans", True)],
     "ResourceSpans": [
-        ("resource", 1, _MESSAGE, "Resource", False),
-        ("scope_spans", 2, _MESSAGE, "ScopeSpans", True),
+        ("resource", 1, MESSAGE, "Resource", False),
+        ("scope_spans", 2, MESSAGE, "ScopeSpans", True),
     ],
-    "Resource": [("attributes", 1, _BYTES, "", True)],
-    "ScopeSpans": [("spans", 2, _MESSAGE, "Span", True)],
+    "Resource": [("attributes", 1, BYTES, "", True)],
+    "ScopeSpans": [("spans", 2, MESSAGE, "Span", True)],
     "Span": [
-        ("trace_id", 1, _BYTES, "", False),
-        ("span_id", 2, _BYTES, "", False),
-        ("trace_state", 3, _BYTES, "", False),
-        ("parent_span_id", 4, _BYTES, "", False),
-        ("start_ns", 7, _FIXED64, "", False),
-        ("end_ns", 8, _FIXED64, "", False),
-        ("attributes", 9, _BYTES, "", True),
-        ("links", 13, _MESSAGE, "Link", True),
+        ("trace_id", 1, BYTES, "", False),
+        ("span_id", 2, BYTES, "", False),
+        ("trace_state", 3, BYTES, "", False),
+        ("parent_span_id", 4, BYTES, "", False),
+        ("start_ns", 7, FIXED64, "", False),
+        ("end_ns", 8, FIXED64, "", False),
+        ("attributes", 9, BYTES, "", True),
+        ("links", 13, MESSAGE, "Link", True),
     ],
-    "Link": [("trace_id", 1, _BYTES, "", False)],
-    "KeyValue": [("key", 1, _BYTES, "", False), ("value", 2, _MESSAGE, "AnyValue", False)],
+    "Link": [("trace_id", 1, BYTES, "", False)],
+    "KeyValue": [("key", 1, BYTES, "", False), ("value", 2, MESSAGE, "AnyValue", False)],
     "AnyValue": [
-        ("string_value", 1, _BYTES, "", False),
-        ("bool_value", 2, _BOOL, "", False),
-        ("int_value", 3, _INT64, "", False),
-        ("double_value", 4, _DOUBLE, "", False),
-        ("array_value", 5, _BYTES, "", False),
-        ("kvlist_value", 6, _BYTES, "", False),
-        ("bytes_value", 7, _BYTES, "", False),
+        ("string_value", 1, BYTES, "", False),
+        ("bool_value", 2, BOOL, "", False),
+        ("int_value", 3, INT64, "", False),
+        ("double_value", 4, DOUBLE, "", False),
+        ("array_value", 5, BYTES, "", False),
+        ("kvlist_value", 6, BYTES, "", False),
+        ("bytes_value", 7, BYTES, "", False),
     ],
-    "Status": [("message", 2, _BYTES, "", False)],
+    "Status": [("message", 2, BYTES, "", False)],
 }  # fmt: skip
 
 
 class MalformedError(ValueError):
-    """A body that is no OTLP trace request."""
+    """A body that is no OTLP request."""
 
 
 class TooManyError(ValueError):
-    """A body with more spans than one request may have."""
+    """A body with more in it than one request may have."""
 
 
-def _messages() -> dict[str, Any]:
-    package = "cascade_otel.reading"
+def messages(package: str, layout: Layout) -> dict[str, Any]:
+    """Message classes by name; of one called AnyValue, at most one field is set."""
     file = descriptor_pb2.FileDescriptorProto(
-        name="cascade_otel/reading.proto", package=package, syntax="proto3"
+        name=f"{package.replace('.', '/')}.proto", package=package, syntax="proto3"
     )
-    for name, fields in _LAYOUT.items():
+    for name, fields in layout.items():
         message = file.message_type.add(name=name)
         if name == "AnyValue":
             message.oneof_decl.add(name="value")
@@ -80,11 +82,11 @@ def _messages() -> dict[str, Any]:
     pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in _LAYOUT
+        for name in layout
     }
 
 
-_TYPES = _messages()
+_TYPES = messages("cascade_otel.reading", _TRACES)
 KeyValue: Any = _TYPES["KeyValue"]
 Status: Any = _TYPES["Status"]
 """What an OTLP request is refused with."""
@@ -110,6 +112,7 @@ class Parsed:
             (scope.spans, resource.resource.attributes)
             for resource in request.resource_spans
             for scope in resource.scope_spans
+            if len(scope.spans)  # what holds nothing must not cost anything
         ]
         self.count = sum(len(spans) for spans, _ in self.scopes)
         if self.count > MAX_SPANS:
@@ -124,9 +127,9 @@ def _refuse_many(body: bytes) -> None:
     """Counts resources, scopes and spans without building any, and stops at the limit."""
     count = 0
     try:
-        for _, start, end in _lengths(body, 0, len(body), 1):
-            for _, scope_start, scope_end in _lengths(body, start, end, 2):
-                for _ in _lengths(body, scope_start, scope_end, 2):
+        for _, start, end in lengths(body, 0, len(body), 1):
+            for _, scope_start, scope_end in lengths(body, start, end, 2):
+                for _ in lengths(body, scope_start, scope_end, 2):
                     count += 1
                     if count > MAX_SPANS:
                         raise _too_many()
@@ -138,13 +141,18 @@ def _refuse_many(body: bytes) -> None:
         raise MalformedError("the body ends in the middle of a message") from None
 
 
-def _lengths(body: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of the length-delimited fields numbered ``wanted`` in body[at:end]."""
+def lengths(body: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int, int]]:
+    """(number, start, end) of the length-delimited fields numbered ``wanted`` in body[at:end].
+
+    Raises MalformedError for what is no protobuf, or IndexError where the body ends too early.
+    """
     while at < end:
         tag, at = _varint(body, at)
         wire = tag & 7
         if wire == 2:
             size, at = _varint(body, at)
+            if at + size > end:
+                raise MalformedError("a message ends before what it says it holds")
             if tag >> 3 == wanted:
                 yield tag >> 3, at, at + size
             at += size

@@ -1,201 +1,213 @@
-"""The questions put to a store, as DuckDB SQL over a view ``spans``: a span once, missing columns null,
-integers only.
-
-A site is everything the rollup groups by, as one number: grouping by it and naming it afterwards is
-several times faster than grouping by a dozen texts.
-"""
+"""The questions put to a store, as DuckDB SQL over its rows and parts."""
 
 from __future__ import annotations
 
-from cascade_otel.records import DAY_NS
-from cascade_otel.storage import schema
-from cascade_otel.storage.failure import FAILED
+from collections.abc import Sequence
+
+from cascade_otel.records import HOUR_NS
+from cascade_otel.storage import parts, schema
+from cascade_otel.storage.parts import CELL_COUNTS, CHECKED, COUNTS, MOST, SITE_NAMES
 from cascade_otel.storage.schema import CASCADE, LABEL, TIER
+from cascade_otel.storage.sources import Sources
 
-PRODUCTION = "coalesce(purpose, '') = ''"
-LAST_INDEX = 32_767
-"""Stands for a tier that has no index: after all that have one."""
-
-_REASONS = ("low_confidence", "missing_confidence", "error", "timeout", "policy")
-_OUTCOMES = ("accepted", "repeated", "exhausted", "cancelled", "abandoned", "outlived")
-_TOTALS = ("duration_ns", "cost_nano", "confidence_nano", "input_tokens", "output_tokens")
-
-SITE_NAMES = (
-    "kind", "cascade", "task", "tier", "tier_index", "tier_kind", "model", "response_model", "version",
-    "purpose", "threshold",
-)  # fmt: skip
-COUNTS = (
-    "n", "escalated", "decided", "errors", *_REASONS, *_OUTCOMES,
-    "duration_ns", "cost_nano", "costed", "confidence_nano", "scored", "input_tokens", "output_tokens",
-)  # fmt: skip
-
-MEASURES = {
-    "confidence": ("confidence_cell", "hour"),
-    "latency": ("latency_cell", "hour - hour % 24"),
-    "cost": ("cost_cell", "hour - hour % 24"),
-}
-"""Of each histogram: the column of its cells, and the first hour of a row's bucket."""
-
-REPEATED_DAYS = f"""
-    SELECT DISTINCT day FROM (
-        SELECT start_ns // {DAY_NS} AS day FROM {{files}} GROUP BY span_id, trace_lo, day HAVING count(*) > 1)
-    """
-
-ONCE = """
-    (SELECT * EXCLUDE (filename) FROM {files}
-     QUALIFY row_number() OVER (PARTITION BY span_id, trace_lo ORDER BY filename) = 1)
-    """
-"""Of a repeated span, the copy in the first file."""
+MEASURES = {"confidence": 1, "latency": 2, "cost": 3}
+"""Of each histogram its number in ``parts.MEASURES``."""
 
 
-def within(task: str | None) -> str:
+def within(task: str | None, hour: str = "hour") -> str:
     """Condition on the hours [$start, $end), and on $task if there is one."""
-    return "hour >= $start AND hour < $end" + ("" if task is None else " AND task = $task")
+    return f"{hour} >= $start AND {hour} < $end" + ("" if task is None else " AND task = $task")
 
 
-def _names(where: str) -> str:
-    texts = ", ".join(
-        f"coalesce(max({name}), '') AS {name}"
-        for name in ("cascade", "task", "tier_kind", "model", "response_model", "version", "purpose")
-    )
+def names(sources: Sources, task: str | None = None) -> str:
+    """The names of every site, or of $task's."""
+    where = "true" if task is None else "task = $task"
+    listed = ", ".join(f"any_value({name}) AS {name}" for name in SITE_NAMES)
+    return f"(SELECT site, {listed} FROM {sources.part('sites', where)} WHERE {where} GROUP BY site)"
+
+
+def sums(sources: Sources, task: str | None) -> str:
+    """Counts and totals per site and hour, by hour."""
     return f"""
-    SELECT site, min(kind)::BIGINT AS kind, {texts},
-           coalesce(max(CASE WHEN kind = {CASCADE} THEN final_tier ELSE tier END), '') AS tier,
-           coalesce(max(tier_index), -1)::BIGINT AS tier_index,
-           round_even(max(threshold) * 100, 0) / 100 AS threshold
-    FROM spans WHERE {where} AND kind <> {LABEL} GROUP BY site
+    WITH totals AS (SELECT site, hour, {_added(COUNTS)}, max(last_threshold) AS last_threshold
+                    FROM {_sums(sources, task)} GROUP BY site, hour)
+    SELECT hour, {", ".join((*SITE_NAMES, *COUNTS))}, last_threshold
+    FROM totals JOIN {names(sources, task)} USING (site) ORDER BY hour, site
     """
 
 
-def sums(task: str | None) -> str:
-    """Counts and totals per site and hour."""
-    counted = {
-        "n": "count(*)",
-        "escalated": "count(*) FILTER (WHERE escalated)",
-        "decided": "count(escalated)",
-        "errors": f"count(*) FILTER (WHERE {FAILED})",
-        **{name: f"count(*) FILTER (WHERE reason = '{name}')" for name in _REASONS},
-        **{name: f"count(*) FILTER (WHERE outcome = '{name}')" for name in _OUTCOMES},
-        **{name: f"coalesce(sum({name}), 0)" for name in _TOTALS},
-        "costed": "count(cost_nano)",
-        "scored": "count(confidence_nano)",
-    }
-    columns = ", ".join(f"({counted[name]})::BIGINT AS {name}" for name in COUNTS)
+def sums_by(sources: Sources, task: str | None, by: Sequence[str], counts: Sequence[str]) -> str:
+    """Counts and totals per combination of ``by``, with the first hour of each."""
+    added = f"min(hour) AS first_hour, {_added(counts)}"
+    return _by(_sums(sources, task), names(sources, task), by, ("hour",), added, ("first_hour", *counts))
+
+
+def cells(sources: Sources, measure: str, task: str | None, by: Sequence[str]) -> str:
+    """Histogram cells per combination of ``by`` and cell."""
+    where = f"measure = {MEASURES[measure]} AND {within(None, 'bucket_hour')} AND {_of(sources, task)}"
+    every = f"(SELECT * FROM {sources.part('cells', within(task))} WHERE {where})"
+    numbers, by = ("bucket_hour", "cell"), (*by, "cell")
+    return _by(every, names(sources, task), by, numbers, _added(CELL_COUNTS), CELL_COUNTS)
+
+
+def _sums(sources: Sources, task: str | None) -> str:
+    where = f"{within(None)} AND {_of(sources, task)}"
+    return f"(SELECT * FROM {sources.part('sums', within(task))} WHERE {where})"
+
+
+def _of(sources: Sources, task: str | None) -> str:
+    """Condition on the site, to be of $task."""
+    if task is None:
+        return "true"
+    return f"site IN (SELECT site FROM {sources.part('sites', 'task = $task')} WHERE task = $task)"
+
+
+def _by(
+    every: str, names: str, by: Sequence[str], numbers: Sequence[str], added: str, columns: Sequence[str]
+) -> str:
+    """What is ``added`` per combination of ``by``, ``numbers`` among them columns of its own.
+
+    The names are numbered first: grouping by texts would take ten times as long.
+    """
+    texts = ", ".join(name for name in by if name not in numbers)
+    own = "".join(f", {name}" for name in by if name in numbers)
+    listed = ", ".join(by)
     return f"""
-    WITH names AS ({_names(within(task))}),
-         totals AS (SELECT site, hour::BIGINT AS hour, {columns}
-                    FROM spans WHERE {within(task)} AND kind <> {LABEL} GROUP BY site, hour)
-    SELECT hour, {", ".join(SITE_NAMES)}, {", ".join(f"totals.{name}" for name in COUNTS)}
-    FROM totals JOIN names USING (site) ORDER BY ALL
+    WITH named AS (SELECT site, {texts}, dense_rank() OVER (ORDER BY {texts}) AS place FROM {names}),
+         places AS (SELECT DISTINCT place, {texts} FROM named),
+         totals AS (SELECT place{own}, {added} FROM {every} JOIN (SELECT site, place FROM named) USING (site)
+                    GROUP BY place{own})
+    SELECT {listed}, {", ".join(columns)} FROM totals JOIN places USING (place) ORDER BY {listed}
     """
 
 
-def cells(measure: str, task: str | None) -> str:
-    """Histogram cells per bucket, kind, task, tier, purpose and threshold."""
-    cell, bucket = MEASURES[measure]
+def _added(counts: Sequence[str]) -> str:
+    return ", ".join(f"least(sum({name}), {MOST})::BIGINT AS {name}" for name in counts)
+
+
+def _checked(sources: Sources, days: range) -> str:
+    """Calls of the days with the label or audit that checked them, some more than once.
+
+    What is not compacted yet is joined here: calls with every check, checks with the merged calls of days
+    beside which, or beside whose next day, something is not compacted.
+    """
+    fresh = {day.day for day in sources.days if day.small}
+    calls = parts.calls(f"(SELECT * FROM {sources.of(days).fresh_rows()} WHERE {within(None)})")
+    near = [day for day in days if day in fresh or day + 1 in fresh]
+    merged = parts.calls(f"(SELECT * FROM {sources.of(near).merged_rows()} WHERE {within(None)})")
+    checks = f"({parts.checks(sources.fresh_rows())})"
+    every = f"(SELECT * FROM {sources.kept('checks')} UNION ALL BY NAME SELECT * FROM {checks})"
+    columns = ", ".join(CHECKED)
+    return f"""(
+    SELECT {columns} FROM {sources.checked()} WHERE {within(None)}
+    UNION ALL BY NAME SELECT {columns} FROM ({parts.checked(f"({calls})", every)})
+    UNION ALL BY NAME SELECT {columns} FROM ({parts.checked(f"({merged})", checks)})
+    )"""
+
+
+def labels(sources: Sources, days: range) -> str:
+    """Of a tier's calls in one trace the label means the last not displaced; the latest label counts."""
     return f"""
-    WITH names AS ({_names(within(task))}),
-         counts AS (SELECT site, {bucket} AS bucket_hour, {cell} AS cell, count(*) AS n,
-                           count(*) FILTER (WHERE escalated) AS escalated
-                    FROM spans WHERE {within(task)} AND kind <> {LABEL} AND {cell} IS NOT NULL GROUP BY ALL)
-    SELECT bucket_hour::BIGINT AS bucket_hour, kind, task, tier, tier_index, purpose, threshold,
-    cell::BIGINT AS cell,
-           sum(n)::BIGINT AS n, sum(escalated)::BIGINT AS escalated
-    FROM counts JOIN names USING (site)
-    GROUP BY ALL ORDER BY ALL
-    """
-
-
-FIRST_TIERS = f"""
-    SELECT task, tier, threshold FROM (
-        SELECT task, tier, min(coalesce(tier_index, {LAST_INDEX})) AS place, count(*) AS n,
-               arg_max(threshold, start_ns) FILTER (WHERE escalated IS NOT NULL) AS threshold
-        FROM spans WHERE {within(None)} AND kind = {TIER} AND {PRODUCTION} AND tier IS NOT NULL GROUP BY
-        task, tier)
-    QUALIFY row_number() OVER (PARTITION BY task ORDER BY place, n DESC, tier) = 1
-    ORDER BY task
-    """
-"""Each task's first tier: the smallest index, of several the most used; and its last threshold."""
-
-FIRST_TIER_CELLS = f"""
-    SELECT task, tier, hour, coalesce(confidence_cell, -1) AS cell, count(*) AS n,
-           count(*) FILTER (WHERE escalated) AS escalated
-    FROM spans
-    WHERE {within(None)} AND kind = {TIER} AND {PRODUCTION} AND escalated IS NOT NULL
-    GROUP BY ALL
-    """
-
-LABELS = f"""
-    WITH labels AS (
-        SELECT linked_trace_hi AS trace_hi, linked_trace_lo AS trace_lo, tier, correct,
-        coalesce(weight_ppm, 1000000) / 1e6 AS weight FROM spans WHERE kind = {LABEL} AND tier IS NOT
-        NULL AND correct IS NOT NULL QUALIFY row_number() OVER (PARTITION BY linked_trace_hi,
-        linked_trace_lo, tier ORDER BY start_ns DESC, span_id) = 1)
     SELECT task, tier, coalesce(tier_index, -1)::BIGINT AS tier_index, coalesce(purpose, '') AS purpose,
-    trace_hi, trace_lo,
-           confidence_nano / 1e9 AS confidence, labels.correct, labels.weight, escalated,
-           cost_nano::DOUBLE AS cost_nano
-    FROM spans JOIN labels USING (trace_hi, trace_lo, tier)
-    WHERE {within(None)} AND kind = {TIER} AND coalesce(outcome, '') <> 'repeated'
-    QUALIFY row_number() OVER (PARTITION BY trace_hi, trace_lo, tier ORDER BY start_ns DESC, span_id) = 1
+           trace_hi, trace_lo, confidence_nano / 1e9 AS confidence, correct,
+           coalesce(weight_ppm, 1000000) / 1e6 AS weight, escalated, cost_nano::DOUBLE AS cost_nano
+    FROM {_checked(sources, days)} WHERE check_kind = {LABEL}
+    QUALIFY row_number() OVER (PARTITION BY trace_hi, trace_lo, tier
+                               ORDER BY start_ns DESC, span_id, check_start_ns DESC, check_span_id) = 1
     ORDER BY start_ns, trace_hi, trace_lo, tier
     """
-"""Of a tier's calls in one trace the label means the last not displaced; the latest label counts."""
+
+
+def audits(sources: Sources, days: range) -> str:
+    """Of a tier's accepted calls in one trace the audit means the last; the latest audit counts."""
+    return f"""
+    SELECT task, tier, trace_hi, trace_lo, hour::BIGINT AS hour, confidence_nano / 1e9 AS confidence,
+           threshold, escalated, agreed, coalesce(weight_ppm, 1000000) / 1e6 AS weight,
+           check_cost_nano::DOUBLE AS cost_nano, coalesce(check_tier, '') AS audit_tier
+    FROM {_checked(sources, days)} WHERE check_kind = {TIER}
+    QUALIFY row_number() OVER (PARTITION BY trace_hi, trace_lo, task, tier
+                               ORDER BY start_ns DESC, span_id, check_start_ns DESC, check_span_id) = 1
+    ORDER BY start_ns, trace_hi, trace_lo, tier
+    """
+
 
 LISTS = {"tier": "tiers", "model": "models", "confidence": "confidences", "threshold": "thresholds"}
 """Of a cascade call's tier calls: what is listed, and the column of the list."""
 
 _TEXTS_OF_CALLS = ("outcome", "final_tier", "currency", "version", "segment", "purpose")
 
-LAST_CALLS = f"""
+
+def last_calls(sources: Sources) -> str:
+    """$task's newest $limit calls in [$start, $end).
+
+    A tier call belongs to the cascade call of its trace during which it began.
+    """
+    rows = sources.rows()
+    lists = ", ".join(
+        f"coalesce(list({one} ORDER BY tier_start, tier_span) FILTER (WHERE tier IS NOT NULL), []) AS {many}"
+        for one, many in LISTS.items()
+    )
+    return f"""
     WITH calls AS (
         SELECT start_ns, trace_hi, trace_lo, span_id, task, duration_ns, escalated,
                cost_nano::DOUBLE AS cost_nano,
                {", ".join(f"coalesce({name}, '') AS {name}" for name in _TEXTS_OF_CALLS)}
-        FROM spans WHERE {within("")} AND kind = {CASCADE}
+        FROM {rows} WHERE {within("")} AND kind = {CASCADE}
         ORDER BY start_ns DESC, span_id LIMIT $limit),
     tiers AS (
         SELECT trace_hi, trace_lo, start_ns AS tier_start, span_id AS tier_span, tier,
                coalesce(threshold, 'nan'::DOUBLE) AS threshold,
                coalesce(response_model, model, '') AS model,
                coalesce(confidence_nano / 1e9, 'nan'::DOUBLE) AS confidence
-        FROM spans WHERE kind = {TIER} AND task = $task AND tier IS NOT NULL)
-    SELECT calls.*, {
-    ", ".join(
-        f"coalesce(list({one} ORDER BY tier_start, tier_span) FILTER (WHERE tier IS NOT NULL), []) AS {many}"
-        for one, many in LISTS.items()
-    )
-}
+        FROM {rows} WHERE kind = {TIER} AND task = $task AND tier IS NOT NULL)
+    SELECT calls.*, {lists}
     FROM calls LEFT JOIN tiers ON calls.trace_hi = tiers.trace_hi AND calls.trace_lo = tiers.trace_lo
          AND tier_start BETWEEN start_ns AND start_ns + duration_ns
     GROUP BY ALL ORDER BY start_ns DESC, span_id
     """
-"""A tier call belongs to the cascade call of its trace during which it began."""
 
-LAST_SEEN = """
-    SELECT coalesce(service, '') AS service, max(start_ns) AS last_start_ns, count(*) AS spans,
-           count(*) FILTER (WHERE start_ns > $now) AS ahead
-    FROM spans GROUP BY ALL ORDER BY service
+
+def seen(sources: Sources) -> str:
+    """Per service: spans that are not compacted yet, when the newest of them began and the last ended."""
+    return f"""
+    SELECT coalesce(service, '') AS service, count(*) AS spans, max(start_ns) AS last_start_ns,
+           least(max(start_ns::HUGEINT + duration_ns), {MOST})::BIGINT AS last_end_ns
+    FROM {sources.fresh_rows()} GROUP BY ALL
     """
 
-ROWS = "SELECT {columns} FROM spans WHERE {where} ORDER BY start_ns, span_id"
+
+def ahead(sources: Sources) -> str:
+    """Per service: spans that begin after $now."""
+    return f"""
+    SELECT coalesce(service, '') AS service, count(*) AS ahead
+    FROM {sources.rows()} WHERE start_ns > $now GROUP BY ALL
+    """
 
 
-def rows(columns: list[str], kind: int | None, task: str | None) -> str:
+def hours(sources: Sources) -> str:
+    """The first and the last hour with a call, or with a label that says something."""
+    return f"""
+    SELECT min(hour) AS first_hour, max(hour) AS last_hour FROM (
+        SELECT hour FROM {sources.kept("sums")}
+        UNION ALL SELECT start_ns // {HOUR_NS} AS hour FROM {sources.kept("checks")}
+        UNION ALL SELECT hour::BIGINT AS hour FROM {sources.small()})
+    """
+
+
+_IDS = ("parent_id", "site", "trace_hi", "trace_lo", "span_id", "linked_trace_hi", "linked_trace_lo")
+_NEVER_MISSING = ("kind", "start_ns", "duration_ns", "hour", *_IDS)
+
+
+def rows(
+    sources: Sources, columns: Sequence[str], kind: int | None, task: str | None, since_ns: int | None
+) -> str:
     """Single rows; integers that may be missing come as doubles, except ids, which a double cannot hold."""
-    kept = {
-        "kind",
-        "parent_id",
-        "start_ns",
-        "duration_ns",
-        "hour",
-        "site",
-        "trace_hi",
-        "trace_lo",
-        "span_id",
-        "linked_trace_hi",
-        "linked_trace_lo",
-    }
-    integers = {field.name for field in schema.SCHEMA if str(field.type).startswith("int")} - kept
+    integers = {field.name for field in schema.SCHEMA if str(field.type).startswith("int")}
+    integers -= {*_NEVER_MISSING}
     listed = ", ".join(f"{name}::DOUBLE AS {name}" if name in integers else name for name in columns)
-    return ROWS.format(columns=listed, where=within(task) + ("" if kind is None else " AND kind = $kind"))
+    conditions = [within(task)]
+    conditions += [] if kind is None else ["kind = $kind"]
+    conditions += [] if since_ns is None else ["start_ns >= $since"]
+    return f"""
+    SELECT {listed} FROM {sources.rows()} WHERE {" AND ".join(conditions)} ORDER BY start_ns, span_id
+    """

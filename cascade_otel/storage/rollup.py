@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import duckdb
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from cascade_otel.records import CELLS, TaskHours
-from cascade_otel.storage import queries, schema, segments
+from cascade_otel.records import DAY_NS, TaskHours
+from cascade_otel.storage import files, queries, schema, segments
+from cascade_otel.storage.fresh import Fresh
+from cascade_otel.storage.manifest import Live
+from cascade_otel.storage.parts import COUNTS, SITE_NAMES
+from cascade_otel.storage.sources import EMPTY, Sources
+from cascade_otel.storage.task_counts import TaskCounts
 
-MEMORY, THREADS = "1GB", 2
+T = TypeVar("T")
 Measure = Literal["confidence", "latency", "cost"]
+CELLS_BY = ("bucket_hour", "kind", "task", "tier", "purpose", "threshold")
 logger = logging.getLogger(__name__)
 
 
@@ -32,34 +34,23 @@ def open_reader(store: segments.Store) -> Reader:
 class Reader:
     """Answers questions about a store. Every frame is built from what the store holds at that moment.
 
-    A segment that cannot be read is left out, logged by name, and listed in ``unreadable`` with the
-    reason. Safe to share between threads, which then take turns. A context manager; ``close`` frees its
-    memory.
+    Most of it was added up when it was compacted; single rows are read only of what is newer, and where a
+    question is about single rows. What a reader found out about files is kept, so one that lives on reads
+    only what is new.
+
+    A file that cannot be read is left out, logged by name, and listed in ``unreadable`` with the reason;
+    where it is a part, it is computed from its rows. Safe to share between threads, which then take turns.
+    A context manager; ``close`` frees its memory.
     """
 
     def __init__(self, store: segments.Store):
         self.store = store
         self.unreadable: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._known: dict[int, tuple[list[str], bool]] = {}
-        self._connection = duckdb.connect(
-            config={
-                "memory_limit": MEMORY,
-                "threads": THREADS,
-                "temp_directory": str(store.tmp / "spill"),
-                "preserve_insertion_order": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
-        )
-        # Segments of an older version lack columns: beside a table that has them all, those read as null.
-        empty = schema.SCHEMA.empty_table()
-        for index, field in enumerate(schema.SCHEMA):
-            if pa.types.is_dictionary(field.type):
-                empty = empty.set_column(index, field.name, empty[field.name].cast(pa.string()))
-        self._connection.register("empty", empty)
-        self._connection.execute("CREATE TABLE nothing AS SELECT * FROM empty").fetchall()
-        self._connection.unregister("empty")
+        self._connection = files.connect(store)
+        for name, none in EMPTY.items():
+            self._connection.execute(f"CREATE TABLE {name} AS {none}").fetchall()
+        self._fresh, self._counts = Fresh(self._connection), TaskCounts(self._connection)
 
     def __enter__(self) -> Reader:
         return self
@@ -76,47 +67,62 @@ class Reader:
     def sums(self, start_hour: int, end_hour: int, task: str | None = None) -> pd.DataFrame:
         """One row per site and hour of [start_hour, end_hour), calls and tier calls alike (see ``kind``).
 
-        Columns: hour, ``queries.SITE_NAMES`` (texts are '' where absent; tier_index -1; threshold nan or
-        rounded to .01; purpose '' is production; of a cascade, tier is the final tier),
-        ``queries.COUNTS`` as int64. Money is in nanodollars, confidence in billionths.
+        Columns: hour, ``parts.SITE_NAMES`` (texts are '' where absent; threshold nan or rounded to .01;
+        purpose '' is production; tier_index -1 where absent; of a cascade, tier is the final tier),
+        ``COUNTS`` as int64, and last_threshold, exact, the greatest of the hour's decisions. Money is in
+        nanodollars, confidence in billionths. By hour.
         """
-        return self._hours(queries.sums(task), start_hour, end_hour, task)
+        return self._hours(lambda sources: queries.sums(sources, task), start_hour, end_hour, task)
+
+    def sums_by(
+        self,
+        by: Sequence[str],
+        start_hour: int,
+        end_hour: int,
+        task: str | None = None,
+        counts: Sequence[str] = COUNTS,
+    ) -> pd.DataFrame:
+        """The same added up: one row per combination of ``by``, which are some of hour and the site's names.
+
+        Columns: ``by``, first_hour (of those added), ``counts``. In the order of ``by``.
+        """
+        _known(by, ("hour", *SITE_NAMES))
+        _known(counts, COUNTS)
+        return self._hours(
+            lambda sources: queries.sums_by(sources, task, by, counts), start_hour, end_hour, task
+        )
 
     def cells(
-        self, start_hour: int, end_hour: int, measure: Measure, task: str | None = None
+        self,
+        start_hour: int,
+        end_hour: int,
+        measure: Measure,
+        task: str | None = None,
+        by: Sequence[str] = CELLS_BY,
     ) -> pd.DataFrame:
-        """Histogram cells: bucket_hour, kind, task, tier, tier_index, purpose, threshold, cell, n, escalated.
+        """Histogram cells: one row per combination of ``by`` and cell, with the counts n, decided, escalated.
 
-        Buckets are hours for confidence and UTC days (by their first hour) for latency and cost; a day
-        at the edge holds only what falls into [start_hour, end_hour). Cells are those of
+        By default ``by`` are bucket_hour, kind, task, tier, purpose and threshold. Buckets are hours for
+        confidence and UTC days (by their first hour) for latency and cost, and these come whole: every day
+        that [start_hour, end_hour) touches. ``decided`` is counted of confidences alone. Cells are those of
         ``schema.confidence_cell`` and ``log_cell``.
         """
-        return self._hours(queries.cells(measure, task), start_hour, end_hour, task)
+        _known(by, CELLS_BY)
+        if measure != "confidence":
+            start_hour, end_hour = start_hour // 24 * 24, -(-end_hour // 24) * 24
+        return self._hours(
+            lambda sources: queries.cells(sources, measure, task, by), start_hour, end_hour, task
+        )
 
     def task_hours(self, start_hour: int, end_hour: int) -> TaskHours:
         """Hourly counts of every task's first tier in [start_hour, end_hour), tasks in order of name.
 
         The first tier is the one with the smallest index, of several with the same the most used.
         """
-        first = self._hours(queries.FIRST_TIERS, start_hour, end_hour)
-        counts = self._hours(queries.FIRST_TIER_CELLS, start_hour, end_hour)
-        tasks, hours = tuple(first["task"]), np.arange(start_hour, end_hour, dtype=np.int64)
-        shape = (len(tasks), len(hours))
-        counts = counts.merge(first[["task", "tier"]], on=["task", "tier"])
-        place = {task: index for index, task in enumerate(tasks)}
-        row = counts["task"].map(place).to_numpy(np.int64)
-        column = counts["hour"].to_numpy(np.int64) - start_hour
-        cell, n = counts["cell"].to_numpy(np.int64), counts["n"].to_numpy(np.int64)
-        calls, escalated = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        np.add.at(calls, (row, column), n)
-        np.add.at(escalated, (row, column), counts["escalated"].to_numpy(np.int64))
-        confidence = np.zeros((*shape, CELLS), np.int64)
-        scored = cell >= 0
-        confidence[row[scored], column[scored], cell[scored]] = n[scored]
-        threshold = first["threshold"].to_numpy(float)
-        nano = np.rint(np.clip(np.nan_to_num(threshold), 0, 1) * 1e9).astype(np.int64)
-        threshold_cell = np.where(np.isnan(threshold), -1, schema.confidence_cell(nano)).astype(np.int64)
-        return TaskHours(tasks, tuple(first["tier"]), hours, calls, escalated, confidence, threshold_cell)
+        return self._over(
+            self._days(start_hour, end_hour),
+            lambda sources: self._counts.task_hours(sources, start_hour, end_hour),
+        )
 
     def rows(
         self,
@@ -125,28 +131,43 @@ class Reader:
         end_hour: int,
         kind: int | None = schema.TIER,
         columns: Sequence[str] | None = None,
+        since_ns: int | None = None,
     ) -> pd.DataFrame:
         """Single rows of one task (None: of all) in [start_hour, end_hour), oldest first; ``kind`` None
-        means every kind.
+        means every kind, and ``since_ns`` only those that began then or later.
 
         Columns are those of the schema. Numbers that may be missing come as doubles with nan (a label's
         linked trace as nullable integers), booleans as pandas' nullable ``boolean``. Raises ValueError
         for a column there is not.
         """
         wanted = list(schema.SCHEMA.names if columns is None else columns)
-        if unknown := sorted(set(wanted) - set(schema.SCHEMA.names)):
-            raise ValueError(f"columns {unknown} arrived; wanted: some of {', '.join(schema.SCHEMA.names)}")
-        more = {} if kind is None else {"kind": kind}
-        return self._hours(queries.rows(wanted, kind, task), start_hour, end_hour, task, **more)
+        _known(wanted, schema.SCHEMA.names)
+        more = {"kind": kind, "since": since_ns}
+        return self._hours(
+            lambda sources: queries.rows(sources, wanted, kind, task, since_ns),
+            start_hour,
+            end_hour,
+            task,
+            **{name: value for name, value in more.items() if value is not None},
+        )
 
     def labels(self, start_hour: int, end_hour: int) -> pd.DataFrame:
         """One row per tier call in [start_hour, end_hour) that has been labelled, whenever the label came.
 
         Columns: task, tier, tier_index, purpose, trace_hi, trace_lo, confidence (nan: none), correct, weight,
-        escalated, cost_nano. The latest label of a trace and tier counts.
+        escalated, cost_nano. The latest label of a trace and tier counts. A label that comes more than a day
+        after its call is found when the label's own day is over.
         """
-        days = [day for day in self.store.days() if day >= start_hour // 24]
-        return self._ask(queries.LABELS, {"start": start_hour, "end": end_hour}, days)
+        return self._about(queries.labels, start_hour, end_hour)
+
+    def audits(self, start_hour: int, end_hour: int) -> pd.DataFrame:
+        """One row per accepted production call in [start_hour, end_hour) whose answer an audit compared.
+
+        Columns: task, tier, trace_hi, trace_lo, hour, confidence and threshold (nan: none), escalated,
+        agreed, weight (how many calls it stands for), and of the audit cost_nano (nan: unknown) and
+        audit_tier. Found as labels are.
+        """
+        return self._about(queries.audits, start_hour, end_hour)
 
     def last_calls(self, task: str, limit: int, before_hour: int | None = None) -> pd.DataFrame:
         """The task's newest cascade calls, newest first, at most ``limit``, before the hour if one is given.
@@ -157,11 +178,11 @@ class Reader:
         """
         days = [day for day in self.store.days() if before_hour is None or day * 24 < before_hour]
         parameters: dict[str, object] = {"task": task, "start": 0, "end": 0, "limit": 0}
-        found = [self._ask(queries.LAST_CALLS, parameters, [])]
+        found = [self._ask(queries.last_calls, parameters, [])]
         for day in reversed(days):
             end = (day + 1) * 24 if before_hour is None else min(before_hour, (day + 1) * 24)
             parameters |= {"start": day * 24, "end": end, "limit": limit - sum(map(len, found))}
-            found.append(self._ask(queries.LAST_CALLS, parameters, [day, day + 1]))
+            found.append(self._ask(queries.last_calls, parameters, [day, day + 1]))
             if sum(map(len, found)) >= limit:
                 break
         calls = pd.concat([frame for frame in found if len(frame)] or found[:1], ignore_index=True)
@@ -169,92 +190,103 @@ class Reader:
         return calls.assign(**lists)
 
     def last_seen(self, now_ns: int | None = None) -> pd.DataFrame:
-        """Per service ('' unnamed): last_start_ns of its newest span, how many spans it sent, and how many
-        of them begin after ``now_ns``, by default the clock's: ``ahead``.
+        """Per service ('' unnamed): last_start_ns, when its newest span began; last_end_ns, when the last
+        ended; how many spans it sent; and how many of them begin after ``now_ns``, by default the clock's:
+        ``ahead``.
         """
-        return self._ask(queries.LAST_SEEN, {"now": time.time_ns() if now_ns is None else now_ns}, None)
+        now_ns = time.time_ns() if now_ns is None else now_ns
+
+        def answer(sources: Sources) -> pd.DataFrame:
+            merged = [
+                {"service": service, "spans": spans, "last_start_ns": start, "last_end_ns": end}
+                for day in sources.days
+                for entry in day.merged
+                for service, (spans, start, end) in entry.services.items()
+            ]
+            fresh = self._answered(queries.seen(sources))
+            found = pd.concat([fresh, *([pd.DataFrame(merged)] if merged else [])])
+            by_service = found.groupby("service", sort=True).agg(
+                last_start_ns=("last_start_ns", "max"),
+                last_end_ns=("last_end_ns", "max"),
+                spans=("spans", "sum"),
+            )
+            later = sources.of([day.day for day in sources.days if day.day >= now_ns // DAY_NS])
+            ahead = self._answered(queries.ahead(later), {"now": now_ns}).set_index("service")["ahead"]
+            counted = ahead.reindex(by_service.index, fill_value=0).astype("int64")
+            return by_service.assign(ahead=counted).reset_index()
+
+        return self._over(None, answer)
 
     def span_hours(self) -> tuple[int, int] | None:
-        """The hours of the oldest and of the newest span, both inclusive; None in an empty store."""
+        """The hours of the oldest and of the newest span, both inclusive; None in an empty store.
+
+        Labels that say nothing do not count.
+        """
         days = self.store.days()
-        ends = [
-            self._first(f"SELECT {edge}(hour) AS hour FROM spans", order)
-            for edge, order in (("min", days), ("max", days[::-1]))
-        ]
-        first, last = ends
+        first, last = self._first("first_hour", days), self._first("last_hour", days[::-1])
         return None if first is None or last is None else (first, last)
 
-    def _first(self, sql: str, days: Iterable[int]) -> int | None:
+    def _first(self, edge: str, days: Iterable[int]) -> int | None:
         for day in days:
-            hour = self._ask(sql, {}, [day])["hour"].iloc[0]
+            hour = self._ask(queries.hours, {}, [day])[edge].iloc[0]
             if not pd.isna(hour):
                 return int(hour)
         return None
 
-    def _hours(
-        self, sql: str, start_hour: int, end_hour: int, task: str | None = None, **more: object
+    def _about(
+        self, question: Callable[[Sources, range], str], start_hour: int, end_hour: int
     ) -> pd.DataFrame:
-        days = [day for day in self.store.days() if start_hour // 24 <= day <= (end_hour - 1) // 24]
-        parameters = {"start": start_hour, "end": end_hour, **more} | ({} if task is None else {"task": task})
-        return self._ask(sql, parameters, days)
+        asked = range(start_hour // 24, -(-end_hour // 24))
+        # A check may have begun before its call where clocks differ.
+        days = [day for day in self.store.days() if day >= asked.start - 1]
+        parameters: dict[str, object] = {"start": start_hour, "end": end_hour}
+        return self._ask(lambda sources: question(sources, asked), parameters, days)
 
-    def _ask(self, sql: str, parameters: dict[str, object], days: list[int] | None) -> pd.DataFrame:
-        def over(merged: list[str], small: list[str]) -> pd.DataFrame:
-            paths = [path for path in (*merged, *small) if path not in self.unreadable]
-            try:
-                self._view(paths)
-                return _plain(self._connection.execute(sql, parameters).df())
-            except duckdb.Error:
-                broken = segments.unreadable(paths)
-                if not broken:
-                    raise
-            for path, reason in broken.items():
-                logger.warning("%s cannot be read and is left out: %s", path, reason)
-            self.unreadable |= broken
-            return over(merged, small)
+    def _days(self, start_hour: int, end_hour: int) -> list[int]:
+        return [day for day in self.store.days() if start_hour // 24 <= day <= (end_hour - 1) // 24]
+
+    def _hours(
+        self,
+        question: Callable[[Sources], str],
+        start_hour: int,
+        end_hour: int,
+        task: str | None,
+        **more: object,
+    ) -> pd.DataFrame:
+        parameters = {"start": start_hour, "end": end_hour, **more} | ({} if task is None else {"task": task})
+        return self._ask(question, parameters, self._days(start_hour, end_hour))
+
+    def _ask(
+        self, question: Callable[[Sources], str], parameters: dict[str, object], days: list[int] | None
+    ) -> pd.DataFrame:
+        return self._over(days, lambda sources: self._answered(question(sources), parameters))
+
+    def _answered(self, sql: str, parameters: dict[str, object] | None = None) -> pd.DataFrame:
+        return _plain(self._connection.execute(sql, parameters or {}).df())
+
+    def _over(self, days: list[int] | None, answer: Callable[[Sources], T]) -> T:
+        """The answer from what can be read of these days."""
+
+        def over(live: list[Live]) -> T:
+            while True:
+                sources = Sources(live, self.unreadable, self._fresh)
+                try:
+                    return answer(sources)
+                except duckdb.Error:
+                    broken = segments.unreadable(dict.fromkeys(sources.opened))
+                    if not broken:
+                        raise
+                for path, reason in broken.items():
+                    logger.warning("%s cannot be read and is left out: %s", path, reason)
+                self.unreadable |= broken
 
         with self._lock:
             return self.store.read(over, days)
 
-    def _view(self, paths: list[str]) -> None:
-        sources = ["nothing"]
-        clean, repeated = self._by_repeats(paths)
-        if clean:
-            sources.append(_files(clean))
-        sources += [queries.ONCE.format(files=_files(day, "filename=true")) for day in repeated]
-        union = " UNION ALL BY NAME ".join(f"SELECT * FROM {source}" for source in sources)
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW spans AS {union}").fetchall()
 
-    def _by_repeats(self, paths: list[str]) -> tuple[list[str], list[list[str]]]:
-        """Paths of the days in which no span is repeated, and those of each day in which one is.
-
-        A segment never changes, so what was found out about a day's set of them stays true of that set.
-        """
-        by_day = {
-            int(Path(folder).name.removeprefix("day=")): list(names)
-            for folder, names in itertools.groupby(sorted(paths), key=lambda path: str(Path(path).parent))
-        }
-        unknown = {
-            day: names for day, names in by_day.items() if self._known.get(day, ([], False))[0] != names
-        }
-        if unknown:
-            listed = _files([path for names in unknown.values() for path in names])
-            found = self._connection.execute(queries.REPEATED_DAYS.format(files=listed)).fetchall()
-            repeated = {day for (day,) in found}
-            self._known |= {day: (names, day in repeated) for day, names in unknown.items()}
-        clean = [path for day, names in by_day.items() if not self._known[day][1] for path in names]
-        return clean, [names for day, names in by_day.items() if self._known[day][1]]
-
-
-def _files(paths: Iterable[str], options: str = "filename=false") -> str:
-    listed = ", ".join(_quoted(path) for path in paths)
-    return f"read_parquet([{listed}], union_by_name=true, hive_partitioning=false, {options})"
-
-
-def _quoted(path: str) -> str:
-    # DuckDB takes every path for a pattern.
-    literal = "".join(f"[{letter}]" if letter in "[*?" else letter for letter in path)
-    return "'" + literal.replace("'", "''") + "'"
+def _known(arrived: Sequence[str], wanted: Sequence[str]) -> None:
+    if unknown := sorted(set(arrived) - set(wanted)):
+        raise ValueError(f"columns {unknown} arrived; wanted: some of {', '.join(wanted)}")
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,10 +2,11 @@
 
 ::
 
-    store/tmp/                      files being written; never read
-    store/day=20781/s-*.parquet     one per commit, in the day of the spans' start; never changed
-    store/day=20781/rows-*.parquet  merged segments, named by the manifest
-    store/day=20781/manifest.json   {"files": [{"rows": name}], "consumed": {name: time}}
+    store/tmp/                        files being written; never read
+    store/lock                        held by whoever compacts, or drops days
+    store/day=20781/s-*.parquet       one per commit, in the day of the spans' start; never changed
+    store/day=20781/rows-*.parquet    merged segments and the parts made of them (see ``compaction``)
+    store/day=20781/manifest.json     which merged files are read, and which files they made superfluous
 
 A segment exists once it has been renamed into its day and that folder is synced: before that nobody sees
 it, afterwards nothing short of the disk loses it. Any number of processes may write and read at once.
@@ -13,12 +14,16 @@ it, afterwards nothing short of the disk loses it. Any number of processes may w
 
 from __future__ import annotations
 
+import fcntl
 import itertools
-import json
+import logging
 import os
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +32,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cascade_otel.records import DAY_NS, UserError
-from cascade_otel.storage.schema import SCHEMA
+from cascade_otel.storage import manifest
+from cascade_otel.storage.manifest import BrokenManifestError, Live, Manifest
+from cascade_otel.storage.schema import SCHEMA, VERSION
 
 T = TypeVar("T")
 
@@ -38,6 +45,8 @@ NUMBERS_WITHOUT_REPEATS = (
 """Columns a dictionary would only make larger."""
 ROW_GROUP = 122_880
 READ_TRIES = 50
+CHECKSUM = re.compile(r"-([0-9a-f]{8})\.parquet$")
+logger = logging.getLogger(__name__)
 
 
 class Store:
@@ -73,7 +82,8 @@ class Store:
         folder) and then leaves no half-written file; segments of earlier days of the same table may
         already be there.
         """
-        return self._rename_all(self._write_all([table]))
+        # For a few rows, what zstd sets up for every column costs more than it saves until they are merged.
+        return self._rename_all(self._write_all([table], "snappy"))
 
     def publish(self, tables: Iterable[pa.Table]) -> int:
         """Write every table first, then make all of them visible together: how many rows were stored.
@@ -91,7 +101,7 @@ class Store:
                 total += table.num_rows
                 yield _sorted(table)
 
-        self._rename_all(self._write_all(counted()))
+        self._rename_all(self._write_all(counted(), "zstd"))
         return total
 
     def days(self) -> list[int]:
@@ -99,30 +109,34 @@ class Store:
         names = (path.name.removeprefix("day=") for path in self.root.glob("day=*"))
         return sorted(int(name) for name in names if name.isdigit())
 
-    def live(self, day: int) -> tuple[list[str], list[str]]:
-        """Paths of the day's (merged, small) segments that are to be read now.
+    def live(self, day: int) -> Live:
+        """Paths of the day that are to be read now.
 
         The folder is listed first and the manifest read second. A segment that is gone from the listing
         was consumed by a manifest published before the segment was deleted, and that manifest is the one
         read here. The other order loses rows.
-        """
-        folder = self._folder(day)
-        try:
-            listed = [path.name for path in folder.iterdir()]
-        except FileNotFoundError:
-            return [], []
-        files, consumed = self._manifest(day)
-        small = (
-            name
-            for name in listed
-            if name.startswith("s-") and name.endswith(".parquet") and name not in consumed
-        )
-        merged = [str(folder / entry["rows"]) for entry in files]
-        return merged, [str(folder / name) for name in sorted(small)]
 
-    def read(self, query: Callable[[list[str], list[str]], T], days: Iterable[int] | None = None) -> T:
-        """``query(merged, small)`` over one consistent set of paths; asked again when a file went away
-        meanwhile.
+        Where the manifest is broken or missing, every file of rows is read as a small segment: a span that
+        stands in several counts once.
+        """
+        listed = self.listed(day)
+        try:
+            said = self.manifest(day)
+        except BrokenManifestError as error:
+            logger.warning("%s: %s; all files of the day are read", self.folder(day) / manifest.NAME, error)
+            said = None
+        if said is None:
+            return Live(day, small=self._paths(day, (n for n in listed if n.startswith(("s-", "rows-")))))
+        return Live(
+            day,
+            merged=tuple(entry.under(self.folder(day)) for entry in said.files),
+            small=self._paths(day, (n for n in listed if n.startswith("s-") and n not in said.consumed)),
+            checked=self._paths(day, said.checked),
+        )
+
+    def read(self, query: Callable[[list[Live]], T], days: Iterable[int] | None = None) -> T:
+        """``query`` over one consistent set of paths, day by day in order; asked again when a file went
+        away meanwhile.
 
         ``days`` None means all. Raises TimeoutError if the store keeps changing.
         """
@@ -130,68 +144,92 @@ class Store:
         for _ in range(READ_TRIES):
             sets = [self.live(day) for day in (self.days() if wanted is None else wanted)]
             try:
-                return query(
-                    [path for merged, _ in sets for path in merged],
-                    [path for _, small in sets for path in small],
-                )
+                return query(sets)
             except Exception as error:
-                if not _went_away(error):
+                if not went_away(error):
                     raise
                 time.sleep(0.01)
         raise TimeoutError(f"{self.root}: files went away at every one of {READ_TRIES} reads")
 
-    def _folder(self, day: int) -> Path:
+    def folder(self, day: int) -> Path:
+        """Where the day's files are."""
         return self.root / f"day={day}"
 
-    def _manifest(self, day: int) -> tuple[list[dict[str, str]], dict[str, float]]:
-        """What was merged into which files, and which small ones that made superfluous."""
+    def listed(self, day: int) -> list[str]:
+        """Names of the Parquet files of the day; none where there is no such folder."""
         try:
-            found = json.loads((self._folder(day) / "manifest.json").read_bytes())
+            return [path.name for path in self.folder(day).iterdir() if path.suffix == ".parquet"]
         except FileNotFoundError:
-            return [], {}
-        return found["files"], found["consumed"]
+            return []
 
-    def _write_all(self, tables: Iterable[pa.Table]) -> list[tuple[Path, int, str]]:
+    def manifest(self, day: int) -> Manifest | None:
+        """What was merged into which files, and which that made superfluous; None where nothing was yet.
+
+        Raises BrokenManifestError.
+        """
+        try:
+            return manifest.decoded((self.folder(day) / manifest.NAME).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Whether this process alone may now compact and drop days; a dead one holds nothing."""
+        with open(self.root / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def _paths(self, day: int, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(str(self.folder(day) / name) for name in sorted(names))
+
+    def _write_all(self, tables: Iterable[pa.Table], compression: str) -> list[tuple[Path, int, str]]:
         """Every segment of every table, written and synced in tmp: (temporary path, day, name to be)."""
         written: list[tuple[Path, int, str]] = []
         try:
             for table in tables:
                 for day, part in _by_day(table):
-                    name = self._new_name()
-                    written.append((self.tmp / name, day, name))
-                    with open(self.tmp / name, "wb") as out:
-                        _write(part, out)
+                    stem = self._new_stem()
+                    written.append((self.tmp / f"{stem}.parquet", day, ""))
+                    path, *_ = written[-1]
+                    with open(path, "wb") as out:
+                        _write(part, out, compression)
                         out.flush()
                         os.fsync(out.fileno())
+                    written[-1] = path, day, checked_name(stem, path)
         except BaseException:
             _unlink(path for path, _, _ in written)
             raise
         return written
 
-    def _new_name(self) -> str:
+    def _new_stem(self) -> str:
         # The process is named because a forked one has inherited the rest.
         milliseconds = time.time_ns() // 1_000_000
-        return f"s-{milliseconds}-{os.getpid()}-{self._writer}-{next(self._count)}.parquet"
+        return f"s-{milliseconds}-{os.getpid()}-{self._writer}-{next(self._count)}"
 
     def _rename_all(self, written: Sequence[tuple[Path, int, str]]) -> list[str]:
         folders = set()
         try:
             for path, day, name in written:
                 self._rename(path, day, name)
-                folders.add(self._folder(day))
+                folders.add(self.folder(day))
             for folder in sorted(folders):
-                _sync_folder(folder)
+                with suppress(FileNotFoundError):  # retention has taken it: what was dropped needs no sync
+                    sync_folder(folder)
         except BaseException:
             _unlink(path for path, _, _ in written)
             raise
         return [name for _, _, name in written]
 
     def _rename(self, path: Path, day: int, name: str) -> None:
-        folder = self._folder(day)
+        folder = self.folder(day)
         for last_try in (False, False, True):
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
-                _sync_folder(self.root)
+                sync_folder(self.root)
             try:
                 path.rename(folder / name)
             except FileNotFoundError:
@@ -200,6 +238,47 @@ class Store:
                     raise
             else:
                 return
+
+
+def checked_name(stem: str, path: Path) -> str:
+    """Name of a written file, which ends with the CRC-32 of its content."""
+    return f"{stem}-{_checksum(path):08x}.parquet"
+
+
+def damaged(paths: Iterable[str]) -> dict[str, str]:
+    """Which of the files have no longer the content their names promise; of older files nothing is known."""
+    return {path: "its checksum does not hold" for path in paths if _is_damaged(path)}
+
+
+def _is_damaged(path: str) -> bool:
+    promised = CHECKSUM.search(path)
+    try:
+        return promised is not None and int(promised[1], 16) != _checksum(Path(path))
+    except FileNotFoundError:
+        return False
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with open(path, "rb") as content:
+        while piece := content.read(1 << 20):
+            found = zlib.crc32(piece, found)
+    return found
+
+
+def later(paths: Iterable[str]) -> dict[str, str]:
+    """Which of the files were written by a later version, which may have columns that this one would lose."""
+    versions = ((path, _version(path)) for path in paths)
+    return {
+        path: f"written by a later version ({version}); upgrade cascade-otel"
+        for path, version in versions
+        if version is not None and version > int(VERSION)
+    }
+
+
+def _version(path: str) -> int | None:
+    said = (pq.read_schema(path).metadata or {}).get(b"cascade_otel.schema")
+    return None if said is None else int(said)
 
 
 def unreadable(paths: Iterable[str]) -> dict[str, str]:
@@ -216,12 +295,14 @@ def _complaints(paths: list[str], look: Callable[..., object]) -> dict[str, str]
 
 def _complaint(path: str, look: Callable[..., object]) -> str | None:
     try:
-        if b"cascade_otel.schema" not in (pq.read_schema(path).metadata or {}):
+        if _version(path) is None:
             return "a Parquet file, but not a segment of cascade-otel"
+        if _is_damaged(path):
+            return "its checksum does not hold"
         look(path)
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         return str(error).splitlines()[0]
     return None
 
@@ -230,6 +311,8 @@ def _by_day(table: pa.Table) -> list[tuple[int, pa.Table]]:
     if table.schema != SCHEMA:
         raise ValueError("a table in another schema arrived; wanted: one made by schema.rows(...)")
     days = table["start_ns"].to_numpy() // DAY_NS
+    if len(days) and days.min() == days.max():
+        return [(int(days[0]), table)]
     return [(day, table.filter(pa.array(days == day))) for day in sorted(set(days.tolist()))]
 
 
@@ -241,18 +324,18 @@ def _sorted(table: pa.Table) -> pa.Table:
     return table.take(pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names]))
 
 
-def _write(table: pa.Table, out: object) -> None:
+def _write(table: pa.Table, out: object, compression: str) -> None:
     pq.write_table(
         table,
         out,
-        compression="zstd",
-        compression_level=1,
+        compression=compression,
         row_group_size=ROW_GROUP,
         use_dictionary=[name for name in table.column_names if name not in NUMBERS_WITHOUT_REPEATS],
     )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes what was renamed into the folder, or out of it, last."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -265,7 +348,8 @@ def _unlink(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _went_away(error: Exception) -> bool:
+def went_away(error: Exception) -> bool:
+    """Whether it says that a file is there no more: then the question is to be asked again."""
     return isinstance(error, FileNotFoundError) or any(
         text in str(error) for text in ("No such file", "No files found")
     )

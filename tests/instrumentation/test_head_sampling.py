@@ -99,15 +99,15 @@ def test_a_store_estimates_all_calls(tmp_path: Path, strict: None) -> None:
     assert abs(calls - CALLS) < CALLS / 10
 
 
-def test_below_a_parent_threshold_the_sdk_forgets_the_weight_of_tiers(strict: None) -> None:
-    """It gives its sampler no trace state of the parent: use the ratio alone, which decides alike."""
+def test_below_a_parent_threshold_tiers_weigh_what_their_cascade_does(strict: None) -> None:
+    """The SDK gives its sampler no trace state of the parent: what is decoded together says it anyway."""
     with record(sampling(0.5, by_parent=True)) as seen:
         for i in range(20):
             ask(i)
         spans = seen.spans
     rows = decode([encode_spans(spans).SerializeToString()]).table.to_pylist()
-    assert {row["weight_ppm"] for row in rows if row["kind"] == schema.CASCADE} == {2_000_000}
-    assert {row["weight_ppm"] for row in rows if row["kind"] == schema.TIER} == {None}
+    assert {row["kind"] for row in rows} == {schema.CASCADE, schema.TIER}
+    assert {row["weight_ppm"] for row in rows} == {2_000_000}
 
 
 def test_without_the_trace_state_nobody_knows_the_weight(strict: None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
@@ -60,9 +63,51 @@ def test_a_bad_span_is_put_aside_and_the_rest_is_stored(tmp_path, spans):
         assert reader.last_seen()["spans"].tolist() == [2]
 
 
-def test_a_store_that_cannot_be_written_is_a_failure_and_not_an_exception(tmp_path, spans, caplog):
-    exporter = SegmentExporter(tmp_path / "store")
-    (tmp_path / "store" / "tmp").rmdir()
-    (tmp_path / "store" / "tmp").write_text("in the way")
-    assert exporter.export(spans) is SpanExportResult.FAILURE
-    assert "were not stored" in caplog.text
+def test_a_store_that_cannot_be_written_is_a_failure_said_once_and_it_recovers(tmp_path, spans, caplog):
+    exporter, tmp = SegmentExporter(tmp_path / "store"), tmp_path / "store" / "tmp"
+    tmp.rmdir()
+    tmp.write_text("in the way")
+    for _ in range(20):
+        assert exporter.export(spans) is SpanExportResult.FAILURE
+    [said] = caplog.records
+    assert "3 spans were not stored" in said.getMessage()
+    assert "Not a directory" in said.getMessage()
+    assert said.exc_info is None
+    tmp.unlink()
+    tmp.mkdir()
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    assert "spans are stored in" in caplog.text
+    assert "60 were lost" in caplog.text
+    with open_reader(Store(tmp_path / "store")) as reader:
+        assert reader.last_seen()["spans"].tolist() == [3]
+
+
+def test_spans_put_aside_are_counted_beyond_those_described(tmp_path, spans):
+    bad = copy.copy(spans[0])
+    bad._attributes = {**spans[0].attributes, "cascade.confidence.score": 7.0}
+    assert SegmentExporter(tmp_path).export([bad] * 1_500) is SpanExportResult.SUCCESS
+    assert sum(line["spans"] for line in put_aside.kept(tmp_path)) == 1_500
+
+
+def test_spans_of_others_are_not_even_encoded(tmp_path, spans):
+    """One of them that cannot be encoded must not cost the spans of cascades beside it."""
+    others = [span for span in spans if span.name == "GET"]
+    others[0]._name = "\ud800"
+    exporter = SegmentExporter(tmp_path)
+    assert exporter.export(others) is SpanExportResult.SUCCESS
+    assert exporter.export(spans) is SpanExportResult.SUCCESS
+    with open_reader(Store(tmp_path)) as reader:
+        assert reader.last_seen()["spans"].tolist() == [3]
+
+
+def test_a_forked_child_stores_beside_its_parent(tmp_path, spans):
+    exporter = SegmentExporter(tmp_path)
+    exporter.export(spans[:1])
+    child = os.fork()
+    if not child:
+        stored = exporter.export(spans[1:2]) is SpanExportResult.SUCCESS
+        os._exit(0 if stored else 1)
+    assert exporter.export(spans[2:]) is SpanExportResult.SUCCESS
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with open_reader(Store(tmp_path)) as reader:
+        assert reader.last_seen()["spans"].tolist() == [3]

@@ -6,7 +6,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from cascade_otel.storage.failure import FAILED, failed
+from cascade_otel.storage.failure import FAILURES, failed
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_call_failed_where_it_broke_off_itself(
     assert failed(rows).tolist() == [expected]
     with duckdb.connect() as connection:
         told = connection.execute(
-            f"SELECT count(*) FILTER (WHERE {FAILED}) "
+            f"SELECT {FAILURES} "
             "FROM (SELECT $1::VARCHAR AS error_type, $2::VARCHAR AS outcome, $3::VARCHAR AS reason)",
             [error_type, outcome, reason],
         ).fetchone()

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cascade_otel.records import HOUR_NS
-from cascade_otel.storage import queries, schema
+from cascade_otel.storage import parts, schema
 from cascade_otel.storage.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import DAY, rows
@@ -51,11 +51,14 @@ def reference(table) -> pd.DataFrame:
         counted[name] = frame["outcome"] == name
     for name in ("duration_ns", "cost_nano", "confidence_nano", "input_tokens", "output_tokens"):
         counted[name] = frame[name].fillna(0)
+    counted["escalated_duration_ns"] = frame["duration_ns"].where(frame["escalated"].eq(True), 0)
+    counted["compared"], counted["agreed"] = frame["agreed"].notna(), frame["agreed"].eq(True)
+    counted["weight_ppm"] = frame["weight_ppm"].fillna(1e6)
     counted["costed"], counted["scored"] = frame["cost_nano"].notna(), frame["confidence_nano"].notna()
     keys = ["hour", "kind", "cascade", "task", "tier", "model", "response_model", "version", "purpose"]
     keyed = frame[keys].assign(threshold=np.rint(frame["threshold"] * 100).fillna(-1))
     grouped = counted.astype("int64").groupby([keyed[name] for name in keyed]).sum()
-    return grouped[list(queries.COUNTS)].sort_index()
+    return grouped[list(parts.COUNTS)].sort_index()
 
 
 def found(sums: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +75,7 @@ def found(sums: pd.DataFrame) -> pd.DataFrame:
         "threshold",
     ]
     sums = sums.assign(threshold=np.rint(sums["threshold"] * 100).fillna(-1))
-    return sums.set_index(keys)[list(queries.COUNTS)].sort_index()
+    return sums.set_index(keys)[list(parts.COUNTS)].sort_index()
 
 
 def test_sums_are_those_of_the_rows(tmp_path):
@@ -83,11 +86,9 @@ def test_sums_are_those_of_the_rows(tmp_path):
         pd.testing.assert_frame_equal(
             found(sums), reference(WHOLE), check_dtype=False, check_index_type=False
         )
-        assert {str(sums[name].dtype) for name in (*queries.COUNTS, "hour", "kind", "tier_index")} == {
-            "int64"
-        }
-        parts = [reader.sums(START, END, task) for task in ("brand", "colour", "size")]
-        assert pd.concat(parts)["n"].sum() == sums["n"].sum() == 400
+        assert {str(sums[name].dtype) for name in (*parts.COUNTS, "hour", "kind", "tier_index")} == {"int64"}
+        single = [reader.sums(START, END, task) for task in ("brand", "colour", "size")]
+        assert pd.concat(single)["n"].sum() == sums["n"].sum() == 400
         assert reader.sums(START + 3, START + 9)["hour"].between(START + 3, START + 8).all()
 
 
@@ -144,7 +145,7 @@ def test_cells_are_those_of_the_rows(tmp_path, measure, column, hours):
     assert cells["escalated"].sum() == frame["escalated"].eq(True).sum()
     assert (
         cells.groupby(
-            ["bucket_hour", "kind", "task", "tier", "tier_index", "purpose", "threshold", "cell"],
+            ["bucket_hour", "kind", "task", "tier", "purpose", "threshold", "cell"],
             dropna=False,
         ).size()
         == 1
@@ -175,7 +176,9 @@ def test_task_hours_count_the_first_tier_of_each_task(tmp_path):
             assert hours.calls[index, hour - START + 2] == len(group)
             cells = np.bincount(group["confidence_cell"].dropna().astype(int), minlength=101)
             assert (hours.confidence[index, hour - START + 2] == cells).all()
-        last = mine[mine["threshold"].notna()].sort_values("start_ns")["threshold"].iloc[-1]
+        newest = mine[mine["hour"] == mine.loc[mine["threshold"].notna(), "hour"].max()]
+        of_site = newest.groupby("site").agg(n=("site", "size"), threshold=("threshold", "max"))
+        last = of_site.dropna().sort_values(["n", "threshold"])["threshold"].iloc[-1]
         assert hours.threshold_cell[index] == round(last * 1e9) // 10_000_000
 
 
@@ -239,6 +242,7 @@ def test_services_and_hours_seen(tmp_path):
             3,
             service=["a", "a", None],
             start_ns=[START * HOUR_NS, (START + 30) * HOUR_NS, (START + 40) * HOUR_NS],
+            duration_ns=[9, 7, 5],
         )
     )
     with open_reader(store) as reader:
@@ -246,6 +250,7 @@ def test_services_and_hours_seen(tmp_path):
         assert reader.last_seen((START + 30) * HOUR_NS).to_dict("list") == {
             "service": ["", "a"],
             "last_start_ns": [(START + 40) * HOUR_NS, (START + 30) * HOUR_NS],
+            "last_end_ns": [(START + 40) * HOUR_NS + 5, (START + 30) * HOUR_NS + 7],
             "spans": [1, 2],
             "ahead": [1, 0],
         }
@@ -254,7 +259,8 @@ def test_services_and_hours_seen(tmp_path):
 def test_an_empty_store_has_empty_answers(tmp_path):
     with open_reader(Store(tmp_path)) as reader:
         assert reader.span_hours() is None
-        assert list(reader.sums(0, END).columns) == ["hour", *queries.SITE_NAMES, *queries.COUNTS]
+        columns = ["hour", *parts.SITE_NAMES, *parts.COUNTS, "last_threshold"]
+        assert list(reader.sums(0, END).columns) == columns
         for frame in (
             reader.cells(0, END, "cost"),
             reader.rows(None, 0, END),
@@ -271,11 +277,11 @@ def test_a_store_written_by_an_older_version_is_read(tmp_path):
     """Columns that came later are null, beside newer segments and alone."""
     store = Store(tmp_path)
     [name] = store.append(WHOLE.slice(0, 200))[:1]
-    path = next(Path(path) for day in store.days() for path in store.live(day)[1] if path.endswith(name))
+    path = next(Path(path) for day in store.days() for path in store.live(day).small if path.endswith(name))
     older = pq.read_table(path, partitioning=None)
     pq.write_table(older.drop_columns(["agreed", "canary_id", "response_model", "first_chunk_ns"]), path)
     for day in store.days():
-        for other in store.live(day)[1]:
+        for other in store.live(day).small:
             if other != str(path):
                 Path(other).unlink()
     with open_reader(store) as reader:

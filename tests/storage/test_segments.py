@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cascade_otel.records import DAY_NS, UserError
 from cascade_otel.storage import schema, segments
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.manifest import Manifest, Merged
 from cascade_otel.storage.segments import Store, unreadable
-from tests.storage.storage_samples import DAY, KILLS, rows
+from tests.storage.storage_samples import DAY, rows
 
 ROOT = Path(__file__).parents[2]
 
 
+def said(consumed: str) -> Manifest:
+    """That a segment was merged into rows-1.parquet."""
+    entry = Merged("rows-1.parquet", "sums-1.parquet", "cells-1.parquet", "sites-1.parquet", None, 10, {})
+    return Manifest(files=(entry,), consumed={consumed: 1.0})
+
+
 def read_back(store: Store) -> pa.Table:
     return store.read(
-        lambda merged, small: pa.concat_tables(pq.read_table(path) for path in (*merged, *small))
+        lambda days: pa.concat_tables(pq.read_table(path) for day in days for path in day.rows())
     )
 
 
@@ -35,15 +37,16 @@ def test_what_was_appended_is_read_back_equal(tmp_path):
     table = rows(100)
     store = Store(tmp_path / "store")
     [name] = store.append(table)
-    assert store.live(DAY) == ([], [str(tmp_path / "store" / f"day={DAY}" / name)])
-    assert pq.read_table(store.live(DAY)[1][0], partitioning=None).equals(table)
+    [path] = store.live(DAY).small
+    assert path == str(tmp_path / "store" / f"day={DAY}" / name)
+    assert pq.read_table(path, partitioning=None).equals(table)
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
 
 
 def test_a_segment_names_the_version_of_its_schema(tmp_path):
     store = Store(tmp_path)
     store.append(rows(1))
-    [path] = store.live(DAY)[1]
+    [path] = store.live(DAY).small
     assert pq.read_schema(path).metadata[b"cascade_otel.schema"] == schema.VERSION.encode()
 
 
@@ -52,7 +55,7 @@ def test_a_table_over_midnight_becomes_a_segment_a_day(tmp_path):
     assert len(store.append(rows(100, days=3))) == 3
     assert store.days() == [DAY, DAY + 1, DAY + 2]
     for day in store.days():
-        [path] = store.live(day)[1]
+        [path] = store.live(day).small
         assert set(pq.read_table(path, partitioning=None)["start_ns"].to_numpy() // DAY_NS) == {day}
 
 
@@ -71,7 +74,7 @@ def test_a_table_in_another_schema_is_refused(tmp_path):
 def test_publishing_sorts_by_task_and_keeps_every_row(tmp_path):
     store = Store(tmp_path)
     assert store.publish([rows(200, seed=1), rows(100, seed=2)]) == 300
-    for path in store.live(DAY)[1]:
+    for path in store.live(DAY).small:
         tasks = pq.read_table(path, partitioning=None)["task"].to_pylist()
         assert tasks == sorted(tasks)
     assert read_back(store).num_rows == 300
@@ -113,13 +116,13 @@ except OSError:
 def test_a_forked_process_writes_under_names_of_its_own(tmp_path):
     """A prefork server inherits the store, and with it what would otherwise make names unique."""
     store = Store(tmp_path)
-    names = [store._new_name()]
+    names = [store._new_stem()]
     read, write = os.pipe()
     twin = Store.__new__(Store)
     twin.__dict__.update(store.__dict__)
     child = os.fork()
     if child == 0:
-        os.write(write, twin._new_name().encode())
+        os.write(write, twin._new_stem().encode())
         os._exit(0)
     os.waitpid(child, 0)
     names.append(os.read(read, 200).decode())
@@ -140,10 +143,10 @@ def test_the_manifest_says_what_replaced_what(tmp_path):
     folder = tmp_path / f"day={DAY}"
     (folder / "rows-1.parquet").write_bytes((folder / consumed).read_bytes())
     (folder / "rows-orphan.parquet").write_bytes(b"of a merge that never ended")
-    (folder / "manifest.json").write_text(
-        json.dumps({"files": [{"rows": "rows-1.parquet"}], "consumed": {consumed: 1.0}})
-    )
-    assert store.live(DAY) == ([str(folder / "rows-1.parquet")], [str(folder / left)])
+    (folder / "manifest.json").write_bytes(said(consumed).encoded())
+    live = store.live(DAY)
+    assert [entry.rows for entry in live.merged] == [str(folder / "rows-1.parquet")]
+    assert live.small == (str(folder / left),)
 
 
 def test_the_folder_is_listed_before_the_manifest_is_read(tmp_path, monkeypatch):
@@ -151,18 +154,17 @@ def test_the_folder_is_listed_before_the_manifest_is_read(tmp_path, monkeypatch)
     store = Store(tmp_path)
     [name] = store.append(rows(10))
     folder = tmp_path / f"day={DAY}"
-    manifest = store._manifest
+    manifest = store.manifest
 
     def merge_happens_now(day):
         (folder / name).rename(folder / "rows-1.parquet")
-        (folder / "manifest.json").write_text(
-            json.dumps({"files": [{"rows": "rows-1.parquet"}], "consumed": {name: 1.0}})
-        )
-        monkeypatch.setattr(store, "_manifest", manifest)
+        (folder / "manifest.json").write_bytes(said(name).encoded())
+        monkeypatch.setattr(store, "manifest", manifest)
         return manifest(day)
 
-    monkeypatch.setattr(store, "_manifest", merge_happens_now)
-    assert store.live(DAY) == ([str(folder / "rows-1.parquet")], [])
+    monkeypatch.setattr(store, "manifest", merge_happens_now)
+    live = store.live(DAY)
+    assert ([entry.rows for entry in live.merged], live.small) == ([str(folder / "rows-1.parquet")], ())
 
 
 def test_a_read_starts_over_when_a_file_went_away(tmp_path):
@@ -171,11 +173,12 @@ def test_a_read_starts_over_when_a_file_went_away(tmp_path):
     store.append(rows(10, seed=2))
     asked = []
 
-    def query(merged, small):
-        asked.append(len(small))
+    def query(days):
+        [day] = days
+        asked.append(len(day.small))
         if len(asked) == 1:
-            Path(small[0]).unlink()
-        return sum(pq.read_metadata(path).num_rows for path in small)
+            Path(day.small[0]).unlink()
+        return sum(pq.read_metadata(path).num_rows for path in day.small)
 
     assert store.read(query) == 10
     assert asked == [2, 1]
@@ -184,7 +187,7 @@ def test_a_read_starts_over_when_a_file_went_away(tmp_path):
 def test_a_read_gives_up_on_a_store_that_never_rests(tmp_path, monkeypatch):
     monkeypatch.setattr(segments, "READ_TRIES", 3)
 
-    def query(merged, small):
+    def query(days):
         raise FileNotFoundError
 
     with pytest.raises(TimeoutError, match="files went away"):
@@ -194,7 +197,7 @@ def test_a_read_gives_up_on_a_store_that_never_rests(tmp_path, monkeypatch):
 def test_a_torn_segment_is_named_wherever_it_was_cut(tmp_path):
     store = Store(tmp_path)
     store.append(rows(300, seed=1))
-    [whole] = store.live(DAY)[1]
+    [whole] = store.live(DAY).small
     content = Path(whole).read_bytes()
     dice = random.Random(0)
     for cut in [0, 1, len(content) - 1, *(dice.randrange(len(content)) for _ in range(16))]:
@@ -208,72 +211,6 @@ def test_a_strange_file_is_named(tmp_path):
     assert unreadable([str(tmp_path / "strange.parquet")]) == {
         str(tmp_path / "strange.parquet"): "a Parquet file, but not a segment of cascade-otel"
     }
-
-
-WRITER = """
-import sys
-import numpy as np
-from tests.storage.storage_samples import rows
-from cascade_otel.storage.segments import Store
-store, me, first = Store(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-for batch in range(first, first + 10_000):
-    print("try", batch, flush=True)
-    store.append(rows(20, span_id=np.arange(20) + (me << 40) + (batch << 8) + 1))
-    print("ack", batch, flush=True)
-"""
-
-
-@pytest.mark.timeout(7200)
-def test_killed_writers_lose_no_acknowledged_row(tmp_path):
-    """Three writers under kill -9, each repeating its last batch: acked ≤ seen ≤ tried, always, each once."""
-    root, logs = tmp_path / "store", [tmp_path / f"log-{me}" for me in range(3)]
-    Store(root)
-
-    def said(what: str) -> set[tuple[int, int]]:
-        words = [
-            (me, line.split())
-            for me, log in enumerate(logs)
-            if log.exists()
-            for line in log.read_text().splitlines()
-        ]
-        return {(me, int(pair[1])) for me, pair in words if len(pair) == 2 and pair[0] == what}
-
-    def start(me: int) -> subprocess.Popen[bytes]:
-        done = [batch for who, batch in said("try") if who == me]
-        command = [sys.executable, "-c", WRITER, str(root), str(me), str(max(done, default=0))]
-        with open(logs[me], "ab") as log:
-            return subprocess.Popen(command, stdout=log, cwd=ROOT)
-
-    def acks_of(me: int) -> int:
-        return sum(who == me for who, _ in said("ack"))
-
-    dice, writers, looks = random.Random(1), [start(me) for me in range(3)], 0
-    try:
-        with open_reader(Store(root)) as reader:
-            for _ in range(KILLS):
-                me = dice.randrange(3)
-                kill_at, deadline = acks_of(me) + 2 + dice.randrange(5), time.monotonic() + 60
-                while acks_of(me) < kill_at:
-                    assert time.monotonic() < deadline
-                    acked = said("ack")
-                    seen = reader.rows(None, DAY * 24, DAY * 24 + 24, kind=None, columns=["span_id"])[
-                        "span_id"
-                    ]
-                    tried = said("try")
-                    assert seen.is_unique
-                    batches = {(int(span) >> 40, (int(span) & (1 << 40) - 1) >> 8) for span in seen}
-                    assert acked <= batches <= tried
-                    assert len(seen) == 20 * len(batches)
-                    looks += 1
-                writers[me].send_signal(signal.SIGKILL)
-                writers[me].wait()
-                writers[me] = start(me)
-    finally:
-        for writer in writers:
-            writer.kill()
-            writer.wait()
-    assert looks > 5
-    assert not np.any([writer.returncode == 1 for writer in writers])
 
 
 def test_a_store_that_cannot_be_is_told_in_one_line(tmp_path):
