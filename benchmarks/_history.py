@@ -22,14 +22,14 @@ from cascade_otel.records import DAY_NS, HOUR_NS
 from cascade_otel.storage import manifest, parts, schema
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.files import literal, relation
-from cascade_otel.storage.manifest import Manifest
+from cascade_otel.storage.manifest import Manifest, Merged
 from cascade_otel.storage.merging import COLUMNS, ORDERS
 from cascade_otel.storage.segments import ROW_GROUP, Store
 
 SPANS_A_DAY = 1_111_111
 LAST_DAY = _fleet.FIRST_DAY + 99
 COMMIT = 2_048
-IDS = ("trace_hi", "trace_lo", "span_id", "linked_trace_hi", "linked_trace_lo")
+MADE = {"sites": parts.sites, "sums": parts.sums, "cells": parts.cells, "checks": parts.checks}
 
 
 def history(
@@ -41,8 +41,9 @@ def history(
     if last not in have:
         append(store, _fleet.table(spans_a_day, last, tasks), COMMIT * 16)
         with Compactor(store, grace_s=0) as compactor:
-            compactor.run(after(last))
-            compactor.run(after(last))  # deletes what the first made superfluous
+            compactor.run((last + 1) * DAY_NS - HOUR_NS)
+            compactor.run(after(last))  # the day is over, and becomes one file
+            compactor.run(after(last))  # deletes what that made superfluous
     with connection(store) as opened:
         for day in range(last - 1, last - days, -1):
             if day not in have:
@@ -57,8 +58,8 @@ def append(store: Store, table: pa.Table, commit: int = COMMIT) -> None:
 
 
 def after(day: int) -> int:
-    """Two days later, in nanoseconds: nothing of the day is recent any more."""
-    return (day + 2) * DAY_NS + HOUR_NS
+    """When the day has been over for two hours, in nanoseconds."""
+    return (day + 1) * DAY_NS + 2 * HOUR_NS
 
 
 def connection(store: Store) -> duckdb.DuckDBPyConnection:
@@ -88,46 +89,47 @@ def count(store: Store) -> int:
 def _copy_day(store: Store, opened: duckdb.DuckDBPyConnection, source: int, day: int) -> None:
     making, token = store.tmp / f"making-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex[:12]
     making.mkdir()
-    entries = [entry.under(store.folder(source)) for entry in store.manifest(source).files]
-    dice = np.random.default_rng(day)
-    changed = {
-        name: f"xor({name}, {dice.integers(1, 2**62)})" for name in ("trace_hi", "trace_lo", "span_id")
-    }
-    for name in ("trace_hi", "trace_lo"):  # a label stays linked to its call
-        changed[f"linked_{name}"] = changed[name].replace(name, f"linked_{name}", 1)
-    changed["start_ns"] = f"start_ns + {(day - source) * DAY_NS}"
-    changed["hour"] = f"(hour + {(day - source) * 24})::INTEGER"
-    replaced = ", ".join(f"{sql} AS {name}" for name, sql in changed.items())
-    files, checked = [], []
-    for number, entry in enumerate(entries):
-        names = {kind: f"{kind}-{token}{number}.parquet" for kind in ORDERS}
-
-        def write(kind: str, sql: str, order: str, names: dict[str, str] = names) -> None:
-            opened.execute(
-                f"""COPY ({sql} {order}) TO {literal(str(making / names[kind]))}
-                (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {ROW_GROUP},
-                 KV_METADATA {{'cascade_otel.schema': '{schema.VERSION}'}})"""
-            ).fetchall()
-
-        write(
-            "rows", f"SELECT {COLUMNS} FROM (SELECT * REPLACE ({replaced}) FROM {relation([entry.rows])})", ""
+    replaced = _other_day(source, day)
+    files: list[Merged] = []
+    for number, entry in enumerate(store.manifest(source).files):
+        names = {kind: f"{kind}-{token}{number}.parquet" for kind in (*MADE, "rows")}
+        paths = {kind: str(making / name) for kind, name in names.items()}
+        original = relation([entry.under(store.folder(source)).rows])
+        _write(
+            opened, paths["rows"], f"SELECT {COLUMNS} FROM (SELECT * REPLACE ({replaced}) FROM {original})"
         )
-        rows = relation([str(making / names["rows"])])
-        made = {
-            "sites": parts.sites(rows),
-            "sums": parts.sums(rows),
-            "cells": parts.cells(rows),
-            "checks": parts.checks(rows),
+        for kind, make in MADE.items():
+            sql = f"SELECT * FROM ({make(relation([paths['rows']]))}) ORDER BY {ORDERS[kind]}"
+            _write(opened, paths[kind], sql)
+        services = {
+            name: (spans, start + (day - source) * DAY_NS, end + (day - source) * DAY_NS)
+            for name, (spans, start, end) in entry.services.items()
         }
-        made["checked"] = parts.checked(f"({parts.calls(rows)})", f"({parts.checks(rows)})")
-        for kind, sql in made.items():
-            write(kind, f"SELECT * FROM ({sql})", f"ORDER BY {ORDERS[kind]}")
-        checked.append(names.pop("checked"))
-        later = {
-            name: (spans, *(time + (day - source) * DAY_NS for time in times))
-            for name, (spans, *times) in entry.services.items()
-        }
-        files.append(replace(entry, **names, services=later))
-    said = Manifest(tuple(files), tuple(checked), {}, (LAST_DAY + 2) * 24)
+        files.append(replace(entry, **names, services=services))
+    rows = relation(str(making / entry.rows) for entry in files)
+    checked = parts.checked(f"({parts.calls(rows)})", f"({parts.checks(rows)})")
+    name = f"checked-{token}.parquet"
+    _write(opened, str(making / name), f"SELECT * FROM ({checked}) ORDER BY {ORDERS['checked']}")
+    said = Manifest(tuple(files), (name,), {}, (LAST_DAY + 2) * 24)
     (making / manifest.NAME).write_bytes(said.encoded())
     making.rename(store.folder(day))
+
+
+def _other_day(source: int, day: int) -> str:
+    """What REPLACE makes of a day's rows so that they are another's; a label stays linked to its call."""
+    dice = np.random.default_rng(day)
+    salts = {name: int(dice.integers(1, 2**62)) for name in ("trace_hi", "trace_lo", "span_id")}
+    changed = {name: f"xor({name}, {salt})" for name, salt in salts.items()}
+    changed |= {f"linked_{name}": f"xor(linked_{name}, {salts[name]})" for name in ("trace_hi", "trace_lo")}
+    changed["start_ns"] = f"start_ns + {(day - source) * DAY_NS}"
+    changed["hour"] = f"(hour + {(day - source) * 24})::INTEGER"
+    return ", ".join(f"{sql} AS {name}" for name, sql in changed.items())
+
+
+def _write(opened: duckdb.DuckDBPyConnection, path: str, sql: str) -> None:
+    """As compaction writes: the same compression, row groups and schema version."""
+    opened.execute(
+        f"""COPY ({sql}) TO {literal(path)}
+        (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {ROW_GROUP},
+         KV_METADATA {{'cascade_otel.schema': '{schema.VERSION}'}})"""
+    ).fetchall()

@@ -98,4 +98,6 @@ def _share(value: float, decades: range) -> float:
 
 def power_of_ten(power: int) -> str:
     """A power of ten as people read it."""
-    return f"{10**power:,}" if 0 <= power <= 3 else f"10{str(power).translate(SUPERSCRIPTS)}"
+    if -3 <= power <= 3:
+        return f"{10.0**power:,g}"
+    return f"10{str(power).translate(SUPERSCRIPTS)}"

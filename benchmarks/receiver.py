@@ -156,7 +156,7 @@ class Trial:
             if there < count:
                 time.sleep(SETTLE_S)
                 later = there + self.server.stored(receiver.folder) - now
-                stored += f", {min(later / count, 1):.0%} after {SETTLE_S:.0f} s more"
+                stored += f", {min(max(later / count, 0), 1):.0%} after {SETTLE_S:.0f} s more"
         speed, a_span = count / sent.wall, cpu / count
         figures = [
             measure.at_least(speed, SPANS_BAR) if ours else f"{speed:,.0f}",

@@ -190,10 +190,14 @@ def run_forever(options: Options, stop: threading.Event | None = None) -> None:
                         if not _attach_report(options.store, state_path, without_report):
                             stop.wait(min(left, COMPACT_EVERY_S))
                             compact(watch.compactor, policy)
-        except Exception:
+        except Exception as error:
             failures += 1
-            log.exception(
-                "a look of the drift job failed (%d since its start); the next one is tried", failures
+            # Of a full disk a traceback says nothing more.
+            log.error(
+                "a look of the drift job failed (%d since its start); the next one is tried: %s",
+                failures,
+                error,
+                exc_info=not isinstance(error, OSError | sqlite3.OperationalError),
             )
         _release(state_path, owner)
         stop.wait(max(options.every_s - (time.monotonic() - began), 0.0))
@@ -204,7 +208,8 @@ def compact(compactor: Compactor, policy: Policy, now_ns: int | None = None) -> 
     try:
         done = compactor.run(now_ns, policy.keep_days)
         if done.dropped:
-            Counters(compactor.store.root).drop_before((max(done.dropped) + 1) * 24)
+            with Counters(compactor.store.root) as counters:
+                counters.drop_before((max(done.dropped) + 1) * 24)
     except (OSError, sqlite3.Error) as error:
         log.warning("%s was not compacted: %s", compactor.store.root, error)
 
@@ -362,8 +367,11 @@ def _write_report(reader: Reader, state: State, finding: Finding, reference: Win
 
 
 def _release(state_path: Path, owner: str) -> None:
-    with State(state_path) as state:
-        state.release(owner)
+    try:
+        with State(state_path) as state:
+            state.release(owner)
+    except (OSError, sqlite3.Error, UserError) as error:
+        log.warning("the lease was not given back, and ends by itself: %s", error)
 
 
 def _reloaded(path: Path | None, last: Policy) -> Policy:

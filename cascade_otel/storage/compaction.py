@@ -8,6 +8,7 @@ so that a row is rewritten a logarithmic number of times, and a late span makes 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 import uuid
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import duckdb
+import pyarrow as pa
 
 from cascade_otel.records import DAY_NS, HOUR_NS
 from cascade_otel.storage import files, manifest
@@ -49,6 +51,8 @@ class Compactor:
     def __init__(self, store: Store, grace_s: float = GRACE_S):
         self.store, self.grace_s = store, grace_s
         self._connection = files.connect(store)
+        self._told: set[str] = set()
+        self._at_rest: dict[int, int] = {}
 
     def __enter__(self) -> Compactor:
         return self
@@ -68,26 +72,48 @@ class Compactor:
         Does nothing where another process compacts. A day that fails (disk full) is left as it was.
         """
         now_ns = time.time_ns() if now_ns is None else now_ns
-        today = now_ns // DAY_NS
+        today, days = now_ns // DAY_NS, self.store.days()
+        # A clock that is wrong by a year must not cost one: the newest day of the store counts too.
+        oldest = None if keep_days is None or not days else min(today, days[-1]) - keep_days
         rows, dropped, failed = 0, [], {}
         with self.store.locked() as alone:
             if not alone:
                 return Done()
-            for day in self.store.days():
+            for day in days:
                 try:
-                    if keep_days is not None and day < today - keep_days:
+                    if oldest is not None and day < oldest:
                         self._drop(day)
                         dropped.append(day)
-                    elif day >= today - 1 or self._has_small(day):
+                    elif day >= today - 1 or self._has_work(day):
                         rows += self._compact(day, now_ns)
-                except (OSError, duckdb.Error) as error:
+                except (OSError, duckdb.Error, pa.ArrowException, ValueError) as error:
                     failed[day] = str(error).splitlines()[0]
-                    logger.warning("day %d was not compacted, and is left as it was: %s", day, failed[day])
+                    self._tell(f"day {day} was not compacted, and is left as it was: {failed[day]}")
             self._sweep()
         return Done(rows, tuple(dropped), failed)
 
-    def _has_small(self, day: int) -> bool:
-        return any(name.startswith("s-") for name in self.store.listed(day))
+    def _has_work(self, day: int) -> bool:
+        """Whether a day long over has small segments, something to be deleted, or no manifest that holds."""
+        listed = self.store.listed(day)
+        if any(name.startswith("s-") for name in listed):
+            return True
+        path = self.store.folder(day) / manifest.NAME
+        try:
+            at_ns = path.stat().st_mtime_ns
+            if self._at_rest.get(day) == at_ns:
+                return False
+            said = self.store.manifest(day)
+        except (FileNotFoundError, BrokenManifestError):
+            return any(name.startswith("rows-") for name in listed)
+        if said is None or said.consumed:
+            return True
+        self._at_rest[day] = at_ns
+        return False
+
+    def _tell(self, line: str) -> None:
+        if line not in self._told:
+            logger.warning("%s", line)
+        self._told.add(line)
 
     def _compact(self, day: int, now_ns: int) -> int:
         total, more = 0, True
@@ -105,15 +131,15 @@ class Compactor:
             raise OSError(f"{self.store.folder(day) / manifest.NAME}: {error}") from error
         except BrokenManifestError:
             before = None
-        if before is None:
+        said = Manifest() if before is None else self._cleaned(day, before, listed, now_s)
+        consumed = before.consumed if before else ()
+        waiting = [name for name in listed if name.startswith("s-") and name not in consumed]
+        batch = _first(self.store.folder(day), waiting)
+        merged = [name for name in listed if name.startswith("rows-")]
+        if before is None and merged:
             # Every row stands in one of these files, maybe in several; what is left out would be lost.
-            said, waiting = Manifest(), [name for name in listed if name.startswith(("s-", "rows-"))]
-            batch = waiting
-        else:
-            said = self._cleaned(day, before, listed, now_s)
-            waiting = [name for name in listed if name.startswith("s-") and name not in before.consumed]
-            batch = _first(self.store.folder(day), waiting)
-        merging = Merging(self.store, self._connection, day, said, now_s)
+            batch = waiting = [*waiting, *merged]
+        merging = Merging(self.store, self._connection, day, said, now_s, self._told)
         try:
             rows = merging.take_in(batch)
             merging.look(now_ns // HOUR_NS, has_new=rows > 0)
@@ -131,8 +157,7 @@ class Compactor:
             if name.startswith(MADE) and name not in kept and name not in said.consumed:
                 (folder / name).unlink(missing_ok=True)  # of a pass that was killed before it published
         due = [name for name, at in said.consumed.items() if not now_s - self.grace_s < at <= now_s]
-        # By its small segments a day is found to have something to be deleted: they go last.
-        for name in sorted(due, key=lambda name: name.startswith("s-")):
+        for name in due:
             (folder / name).unlink(missing_ok=True)
         return replace(said, consumed={n: at for n, at in said.consumed.items() if n not in due})
 
@@ -143,12 +168,30 @@ class Compactor:
     def _sweep(self) -> None:
         for path in self.store.tmp.iterdir():
             try:
-                if path.name.startswith("trash-"):
+                if path.name.startswith("trash-") or (path.is_dir() and _is_left(path)):
                     shutil.rmtree(path)
-                elif path.is_file() and time.time() - path.stat().st_mtime > LEFT_S:
+                elif path.is_file() and _is_old(path):
                     path.unlink()
             except FileNotFoundError:  # renamed by its writer meanwhile
                 continue
+            except OSError as error:
+                self._tell(f"{path} cannot be removed: {error.strerror}")
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > LEFT_S
+
+
+def _is_left(spill: Path) -> bool:
+    """Whether a folder that DuckDB spilled into is old, and the process that made it has died."""
+    kind, _, rest = spill.name.partition("-")
+    try:
+        os.kill(int(rest.partition("-")[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return kind == "spill" and _is_old(spill)
+    except PermissionError:
+        return False
+    return False
 
 
 def _first(folder: Path, names: Sequence[str]) -> list[str]:
@@ -156,7 +199,7 @@ def _first(folder: Path, names: Sequence[str]) -> list[str]:
     batch: list[str] = []
     size = 0
     for name in names:
-        size += (folder / name).stat().st_size
+        size += (folder / name).lstat().st_size
         if batch and size > BATCH_BYTES:
             break
         batch.append(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterable
 
 import duckdb
@@ -18,11 +20,13 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
 
     Segments of an older version lack columns: beside ``nothing``, those read as null.
     """
+    # Some versions name what they spill alike in every process, so each connection has a folder of its own.
+    spill = store.tmp / f"spill-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     connection = duckdb.connect(
         config={
             "memory_limit": MEMORY,
             "threads": THREADS,
-            "temp_directory": str(store.tmp / "spill"),
+            "temp_directory": str(spill),
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

@@ -99,7 +99,7 @@ def decoded(content: bytes) -> Manifest:
         )
     except BrokenManifestError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenManifestError(f"no manifest ({type(error).__name__})") from error
 
 
@@ -130,6 +130,10 @@ class Live:
     merged: tuple[Merged, ...] = ()
     small: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
+
+    def files(self) -> list[str]:
+        """Merged files, all parts, and checked calls."""
+        return [*(name for entry in self.merged for name in entry.names()), *self.checked]
 
     def rows(self) -> list[str]:
         """Every file of rows."""

@@ -22,6 +22,8 @@ LARGEST = 4_000_000
 LOOK_BACK_DAYS = 35
 """How long after a call what checks it may come."""
 SEALED_AFTER_HOURS = 1
+MOST_PLACES = 10_000
+"""More rows of a file are not fetched by their place."""
 MOST_CHECKED = 8
 """Files of checked calls of a day before they become one."""
 T = TypeVar("T")
@@ -42,13 +44,20 @@ class Merging:
     """From a day's manifest to ``said``, the next one, which ``publish`` makes true.
 
     ``connection`` has an empty table ``nothing`` with all columns of a segment. Methods raise OSError and
-    duckdb.Error; after ``discard`` the day is then as it was.
+    duckdb.Error; after ``discard`` the day is then as it was. ``told`` are the files that were logged before.
     """
 
     def __init__(
-        self, store: Store, connection: duckdb.DuckDBPyConnection, day: int, said: Manifest, now_s: float
+        self,
+        store: Store,
+        connection: duckdb.DuckDBPyConnection,
+        day: int,
+        said: Manifest,
+        now_s: float,
+        told: set[str],
     ):
         self.said = said
+        self._told = told
         self._now_s = now_s
         self._store, self._day, self._folder = store, day, store.folder(day)
         self._sql = connection
@@ -86,8 +95,11 @@ class Merging:
             said, self._opened = self.said, []
             try:
                 return step()
+            except duckdb.OutOfMemoryException:
+                raise
             except duckdb.Error:
-                broken = unreadable(self._sql, dict.fromkeys(self._opened))
+                opened = dict.fromkeys(self._opened)
+                broken = self._store.lost(opened) or unreadable(self._sql, opened)
                 if not broken:
                     raise
             self.said = said
@@ -95,14 +107,17 @@ class Merging:
 
     def _leave_out(self, broken: Mapping[str, str]) -> None:
         for path, reason in broken.items():
-            logger.warning("%s cannot be read, and is left out: %s", path, reason)
+            if path not in self._told:
+                logger.warning("%s cannot be read, and is left out: %s", path, reason)
+            self._told.add(path)
             self._spare(Path(path))
         self._broken |= broken
 
     def _spare(self, path: Path) -> None:
         """A file of rows that no manifest names would be deleted: this one under another name is not."""
         named = {entry.rows for entry in self.said.files}
-        if path.parent == self._folder and path.name.startswith("rows-") and path.name not in named:
+        is_rows = path.parent == self._folder and path.name.startswith("rows-") and path.exists()
+        if is_rows and path.name not in named:
             path.rename(path.with_name(f"broken-{path.name}"))
 
     def _open(self, paths: Iterable[str]) -> list[str]:
@@ -265,8 +280,10 @@ class Merging:
                 f"SELECT file_row_number FROM {numbered} WHERE trace_lo IN (SELECT trace_lo FROM {checks})"
             )
             if hits:
-                places = ", ".join(str(place) for (place,) in hits)
-                calls = parts.calls(f"(SELECT * FROM {numbered} WHERE file_row_number IN ({places}))")
+                wanted = f"file_row_number IN ({', '.join(str(place) for (place,) in hits)})"
+                if len(hits) > MOST_PLACES:
+                    wanted = f"trace_lo IN (SELECT trace_lo FROM {checks})"
+                calls = parts.calls(f"(SELECT * FROM {numbered} WHERE {wanted})")
                 self._run(f"INSERT INTO found BY NAME {parts.checked(f'({calls})', checks)}")
 
     def _keep_found(self) -> None:

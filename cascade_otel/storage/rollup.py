@@ -22,6 +22,8 @@ from cascade_otel.storage.task_counts import TaskCounts
 
 T = TypeVar("T")
 Measure = Literal["confidence", "latency", "cost"]
+FORGET_S = 300.0
+"""So long a file that could not be read is left out before it is tried again: it may have been restored."""
 CELLS_BY = ("bucket_hour", "kind", "task", "tier", "purpose", "threshold")
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class Reader:
     def __init__(self, store: segments.Store):
         self.store = store
         self.unreadable: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._asked_s = time.monotonic()
         self._lock = threading.Lock()
         self._connection = files.connect(store)
         for name, none in EMPTY.items():
@@ -272,15 +276,22 @@ class Reader:
                 sources = Sources(live, self.unreadable, self._fresh)
                 try:
                     return answer(sources)
+                except duckdb.OutOfMemoryException:
+                    raise
                 except duckdb.Error:
-                    broken = segments.unreadable(dict.fromkeys(sources.opened))
+                    opened = dict.fromkeys(sources.opened)
+                    broken = self.store.lost(opened) or files.unreadable(self._connection, opened)
                     if not broken:
                         raise
-                for path, reason in broken.items():
-                    logger.warning("%s cannot be read and is left out: %s", path, reason)
+                for path in broken.keys() - self._told:
+                    logger.warning("%s cannot be read and is left out: %s", path, broken[path])
+                self._told |= broken.keys()
                 self.unreadable |= broken
 
         with self._lock:
+            if time.monotonic() - self._asked_s > FORGET_S:
+                self.unreadable.clear()
+                self._asked_s = time.monotonic()
             return self.store.read(over, days)
 
 

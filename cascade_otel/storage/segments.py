@@ -45,6 +45,7 @@ NUMBERS_WITHOUT_REPEATS = (
 """Columns a dictionary would only make larger."""
 ROW_GROUP = 122_880
 READ_TRIES = 50
+DAY = re.compile("day=(0|[1-9][0-9]*)")
 CHECKSUM = re.compile(r"-([0-9a-f]{8})\.parquet$")
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,10 @@ class Store:
 
     def __init__(self, root: str | Path, create: bool = True):
         self.root = Path(root)
+        if "\\" in str(root):  # with which DuckDB cannot be told what is a pattern and what is not
+            raise UserError(
+                f"--store {root} has a backslash in it; wanted: a path without one; type another --store DIR"
+            )
         self.tmp = self.root / "tmp"
         if create:
             try:
@@ -106,8 +111,8 @@ class Store:
 
     def days(self) -> list[int]:
         """Days (since 1970) that have a folder, in order."""
-        names = (path.name.removeprefix("day=") for path in self.root.glob("day=*"))
-        return sorted(int(name) for name in names if name.isdigit())
+        found = (DAY.fullmatch(path.name) for path in self.root.iterdir() if path.is_dir())
+        return sorted(int(name[1]) for name in found if name)
 
     def live(self, day: int) -> Live:
         """Paths of the day that are to be read now.
@@ -150,6 +155,18 @@ class Store:
                     raise
                 time.sleep(0.01)
         raise TimeoutError(f"{self.root}: files went away at every one of {READ_TRIES} reads")
+
+    def lost(self, paths: Iterable[str]) -> dict[str, str]:
+        """Which of the files are not there although they are to be read, and that as a reason.
+
+        What compaction has merged is named no more before it is deleted: a file that is named still after
+        its absence was noticed was taken away by somebody else.
+        """
+        absent = [path for path in paths if not Path(path).exists()]
+        days = {int(name[1]) for path in absent if (name := DAY.fullmatch(Path(path).parent.name))}
+        lives = [self.live(day) for day in days]
+        named = {path for live in lives for path in (*live.files(), *live.small)}
+        return {path: "it is not there" for path in absent if path in named}
 
     def folder(self, day: int) -> Path:
         """Where the day's files are."""
@@ -247,15 +264,19 @@ def checked_name(stem: str, path: Path) -> str:
 
 def damaged(paths: Iterable[str]) -> dict[str, str]:
     """Which of the files have no longer the content their names promise; of older files nothing is known."""
-    return {path: "its checksum does not hold" for path in paths if _is_damaged(path)}
+    found = ((path, _damage(path)) for path in paths)
+    return {path: reason for path, reason in found if reason}
 
 
-def _is_damaged(path: str) -> bool:
+def _damage(path: str) -> str | None:
     promised = CHECKSUM.search(path)
     try:
-        return promised is not None and int(promised[1], 16) != _checksum(Path(path))
+        holds = promised is None or int(promised[1], 16) == _checksum(Path(path))
     except FileNotFoundError:
-        return False
+        return None
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None if holds else "its checksum does not hold"
 
 
 def _checksum(path: Path) -> int:
@@ -285,7 +306,12 @@ def unreadable(paths: Iterable[str]) -> dict[str, str]:
     """Which of the segments cannot be read, and why; looks inside only if the ends of all are well."""
     listed = list(paths)
     broken = _complaints(listed, pq.read_metadata)
-    return broken or _complaints(listed, pq.read_table)
+    return broken or _complaints(listed, _read_through)
+
+
+def _read_through(path: str) -> None:
+    for _ in pq.ParquetFile(path).iter_batches():
+        pass
 
 
 def _complaints(paths: list[str], look: Callable[..., object]) -> dict[str, str]:
@@ -297,8 +323,8 @@ def _complaint(path: str, look: Callable[..., object]) -> str | None:
     try:
         if _version(path) is None:
             return "a Parquet file, but not a segment of cascade-otel"
-        if _is_damaged(path):
-            return "its checksum does not hold"
+        if damage := _damage(path):
+            return damage
         look(path)
     except FileNotFoundError:
         return None
@@ -311,6 +337,8 @@ def _by_day(table: pa.Table) -> list[tuple[int, pa.Table]]:
     if table.schema != SCHEMA:
         raise ValueError("a table in another schema arrived; wanted: one made by schema.rows(...)")
     days = table["start_ns"].to_numpy() // DAY_NS
+    if len(days) and days.min() < 0:
+        raise ValueError("a start before 1970 arrived; wanted: start_ns from 0 on")
     if len(days) and days.min() == days.max():
         return [(int(days[0]), table)]
     return [(day, table.filter(pa.array(days == day))) for day in sorted(set(days.tolist()))]

@@ -233,7 +233,7 @@ def test_a_merged_file_that_has_become_unreadable_is_neither_merged_nor_deleted(
 def test_old_days_are_dropped_whole(store):
     store.append(rows(90, days=3))
     compacted(store, NOW_NS + 3 * DAY_NS)
-    assert compacted(store, NOW_NS + 3 * DAY_NS, keep_days=2).dropped == (DAY,)
+    assert compacted(store, NOW_NS + 3 * DAY_NS, keep_days=1).dropped == (DAY,)
     assert store.days() == [DAY + 1, DAY + 2]
     assert list(store.tmp.iterdir()) == []
 

@@ -31,9 +31,22 @@ class ListFirst(Store):
         super().__init__(root)
         self._between = between
 
+    def live(self, day):
+        self._steps = 0
+        return super().live(day)
+
+    def listed(self, day):
+        self._step()
+        return super().listed(day)
+
     def manifest(self, day):
-        self._between()
+        self._step()
         return super().manifest(day)
+
+    def _step(self):
+        self._steps += 1
+        if self._steps == 2:
+            self._between()
 
 
 class ManifestFirst(ListFirst):

@@ -209,7 +209,7 @@ def _waiting(seen: Seen) -> Iterator[Remark]:
 
 def _left(tmp: Path) -> Iterator[Remark]:
     listed = sorted(tmp.iterdir()) if tmp.is_dir() else []
-    left = [path for path in listed if path.name != "spill" and _age_s(path) > LEFT_S]
+    left = [path for path in listed if not path.name.startswith("spill") and _age_s(path) > LEFT_S]
     if left:
         yield wrong(
             "left over",
