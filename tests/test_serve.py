@@ -23,6 +23,7 @@ from cascade_otel import cli, serve
 from cascade_otel.records import UserError
 from cascade_otel.serve import parts as parts_module
 from cascade_otel.serve.parts import Part, Parts, answers
+from cascade_otel.storage import receiver as receiver_module
 from tests.storage import certificates
 from tests.storage.otlp_requests import Called
 from tests.storage.receiver_process import Receiver, body
@@ -253,6 +254,23 @@ def test_beyond_loopback_it_wants_a_token_before_anything_starts(tmp_path, monke
     with pytest.raises(UserError, match="wanted: a token"):
         serve.run_all(serve.Options(tmp_path / "store", host="0.0.0.0"))
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_token_is_none(tmp_path, monkeypatch, empty):
+    """As Docker Compose passes on a variable that is not set."""
+    monkeypatch.setenv(serve.TOKEN, empty)
+    with pytest.raises(UserError, match="wanted: a token"):
+        serve.run_all(serve.Options(tmp_path / "store", host="0.0.0.0", behind_proxy=True))
+    given = []
+    monkeypatch.setattr(
+        receiver_module, "run", lambda store, host, port, token, *_, **__: given.append(token)
+    )
+    port, grpc_port = free_ports(2)
+    serve._receiver(serve.Options(tmp_path / "store", port=port, grpc_port=grpc_port))
+    monkeypatch.setenv(serve.TOKEN, "s3cret\n")
+    serve._receiver(serve.Options(tmp_path / "store", port=port, grpc_port=grpc_port))
+    assert given == [None, "s3cret"]
 
 
 def test_over_tls_it_is_seen_to_answer_and_says_https(tmp_path):

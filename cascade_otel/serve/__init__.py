@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ LOOK_S = 0.2
 class Options:
     """What is served, and where; ``state`` None: in the store; ``grpc_port`` 0: no gRPC.
 
-    The token is in $CASCADE_OTEL_TOKEN.
+    The token is in $CASCADE_OTEL_TOKEN; empty, as Docker Compose makes an unset one, it is none.
     """
 
     store: Path
@@ -69,7 +70,7 @@ def run_all(options: Options) -> int:
     from cascade_otel.storage.access import check_reach, tls_of
 
     tls = tls_of(options.tls_cert, options.tls_key)
-    check_reach(options.host, os.environ.get(TOKEN), tls, options.behind_proxy)
+    check_reach(options.host, _token(), tls, options.behind_proxy)
     check_ports(options.host, options.port, options.dashboard_port, options.grpc_port)
     _check_files(options)
     stopping = threading.Event()
@@ -134,8 +135,14 @@ def _check_files(options: Options) -> None:
     from cascade_otel.storage.segments import Store
 
     Store(options.store)
-    with State(options.state_path):
-        """Made if absent: a part that cannot open it would be started again and again."""
+    try:
+        with State(options.state_path):
+            """Made if absent: a part that cannot open it would be started again and again."""
+    except sqlite3.OperationalError as error:
+        print(
+            f"{options.state_path} cannot be written now ({error}); it is tried again at every look",
+            file=sys.stderr,
+        )
 
 
 def bundled(name: str) -> Path:
@@ -153,6 +160,10 @@ def bundled(name: str) -> Path:
     )
 
 
+def _token() -> str | None:
+    return os.environ.get(TOKEN, "").strip() or None
+
+
 def _receiver(options: Options) -> None:
     from cascade_otel.storage import access, receiver
 
@@ -163,7 +174,7 @@ def _receiver(options: Options) -> None:
         options.store,
         options.host,
         options.port,
-        os.environ.get(TOKEN),
+        _token(),
         lambda: _metrics(options),
         grpc_port=options.grpc_port,
         tls=access.tls_of(options.tls_cert, options.tls_key),
@@ -244,8 +255,11 @@ def _ready(options: Options, name: PartName) -> Callable[[], bool]:
 def _ticked(state_path: Path, since_ns: int) -> bool:
     if not state_path.exists():
         return False
-    with State(state_path) as state:
-        return any(at >= since_ns for at in state.ticks().values())
+    try:
+        with State(state_path) as state:
+            return any(at >= since_ns for at in state.ticks().values())
+    except sqlite3.OperationalError:  # a full disk, say: the parts go on, and so does who watches them
+        return False
 
 
 def _reachable(host: str) -> str:

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from cascade_otel.storage import put_aside
-from cascade_otel.storage.decode import Decoded, Parsed, decode_parsed
+from cascade_otel.storage.decode import Decoded, MalformedError, Parsed, decode_parsed
 from cascade_otel.storage.segments import Store
 
 FULL_SPANS, LINGER_S = 2_048, 0.25
 """A commit starts when so many spans wait, or so long after the first of them."""
 WAITING_SPANS, WAITING_BYTES = 100_000, 64 << 20
 """More than this is refused until there is room."""
+TROUBLE_S = 30.0
 IN_FLIGHT = 2
 """One batch is decoded while the one before it is synced."""
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Counts:
     rejected: int = 0
     passed: int = 0
     commits: int = 0
+    put_off: int = 0
+    """Requests that were told to come again, since they could not be stored."""
     last_commit_ns: int = 0
 
     def add(self, decoded: Decoded) -> None:
@@ -66,6 +69,7 @@ class Committer:
 
     def __init__(self, store: Store):
         self.counts = Counts()
+        self._trouble, self._trouble_s = "", 0.0
         self._store = store
         self._waiting: list[_Waiting] = []
         self._spans = self._bytes = 0
@@ -80,10 +84,19 @@ class Committer:
         """Spans that have arrived and that no commit has begun with."""
         return self._spans
 
+    @property
+    def trouble(self) -> str:
+        """Why the last batch was not stored, if that was lately; '' if all is well.
+
+        It passes also without a batch that is stored: whoever is sent nothing for it would stay ill.
+        """
+        return self._trouble if time.monotonic() - self._trouble_s < TROUBLE_S else ""
+
     async def add(self, body: bytes) -> dict[str, int]:
         """Returns once every good span of the body is durable: how many were put aside, by reason.
 
-        Raises MalformedError, TooManyError, and TryLaterError if there is no room or the disk refuses.
+        Raises MalformedError (also where decoding failed in an unforeseen way), TooManyError, and
+        TryLaterError if there is no room or the disk refuses.
         """
         if self._spans >= WAITING_SPANS or self._bytes >= WAITING_BYTES:
             raise TryLaterError("more spans are waiting than can be stored at once", 1)
@@ -132,26 +145,67 @@ class Committer:
         loop = asyncio.get_running_loop()
         try:
             requests = [waiting.parsed for waiting in batch]
-            decoded = await loop.run_in_executor(self._decoding, decode_parsed, requests)
+            decoded, failed = await loop.run_in_executor(self._decoding, self._decode, requests)
             await loop.run_in_executor(self._writing, self._write, decoded)
         except Exception as error:
             # Whatever it was, nothing is acknowledged, and the senders keep what they have.
-            logger.exception("a batch of %d requests was not stored", len(batch))
-            reason = (
-                os.strerror(error.errno)
-                if isinstance(error, OSError) and error.errno
-                else type(error).__name__
-            )
+            reason = self._failed(error, len(batch))
             for waiting in batch:
                 if not waiting.done.done():
-                    waiting.done.set_exception(TryLaterError(f"the store cannot be written to: {reason}", 5))
+                    waiting.done.set_exception(TryLaterError(reason, 5))
         else:
+            if self._trouble:
+                logger.warning("the store is written to again")
+                self._trouble = ""
             self.counts.add(decoded)
-            for waiting, rejected in zip(batch, decoded.rejected, strict=True):
-                if not waiting.done.done():
-                    waiting.done.set_result(rejected)
+            rejected = iter(decoded.rejected)
+            for place, waiting in enumerate(batch):
+                outcome = failed[place] if place in failed else next(rejected)
+                if waiting.done.done():
+                    continue
+                if isinstance(outcome, MalformedError):
+                    waiting.done.set_exception(outcome)
+                else:
+                    waiting.done.set_result(outcome)
         finally:
             self._room.release()
+
+    def _failed(self, error: Exception, requests: int) -> str:
+        """Why a batch was not stored; said in the log once, until one has been stored again."""
+        is_foreseen = isinstance(error, OSError) and error.errno is not None
+        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else type(error).__name__
+        reason = f"the store cannot be written to: {why}"
+        if reason != self._trouble:
+            logger.error("%s; senders are told to come again", reason, exc_info=not is_foreseen)
+        self._trouble, self._trouble_s = reason, time.monotonic()
+        self.counts.put_off += requests
+        return reason
+
+    def _decode(self, requests: list[Parsed]) -> tuple[Decoded, dict[int, MalformedError]]:
+        """All at once, or one by one if that fails: a request that cannot be decoded must not keep the
+        others of its batch from being stored, now and whenever their senders try again."""
+        try:
+            return decode_parsed(requests), {}
+        except MemoryError:
+            raise  # no request's fault, and it passes
+        except Exception:
+            logger.warning("a batch of %d requests could not be decoded; each is tried alone", len(requests))
+        good: list[Parsed] = []
+        failed: dict[int, MalformedError] = {}
+        for place, request in enumerate(requests):
+            try:
+                decode_parsed([request])
+            except MemoryError:
+                raise
+            except Exception as error:
+                logger.exception("a request of %d spans could not be decoded and was refused", request.count)
+                failed[place] = MalformedError(
+                    f"the request could not be decoded ({type(error).__name__}); the receiver's log says more"
+                )
+            else:
+                good.append(request)
+        # Together once more: a span may have its weight from another request's.
+        return decode_parsed(good), failed
 
     def _write(self, decoded: Decoded) -> None:
         if decoded.table.num_rows:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from cascade_otel.records import SECOND_NS
+from cascade_otel.records import SECOND_NS, UserError
 from cascade_otel.storage import access, otlp_json
 from cascade_otel.storage.committer import Committer, TryLaterError
 from cascade_otel.storage.counters import Counters
@@ -50,10 +50,11 @@ class RefusedError(Exception):
 class Intake:
     """Takes OTLP requests into a store; an async context manager of one event loop, in which it takes them.
 
-    With a ``token`` a request has to bear it.
+    With a ``token`` a request has to bear it. Raises UserError for an empty one.
     """
 
     def __init__(self, store_root: str | Path, token: str | None = None):
+        check_token(token)
         self.token = token
         self._counts = {"refused": 0, "not_http": 0, "metric_requests": 0}
         self._held = 0
@@ -81,6 +82,11 @@ class Intake:
         """What became of requests, spans and data points since the start, by name."""
         points = {f"points_{name}": count for name, count in self._counters.counts.as_dict().items()}
         return self._committer.counts.as_dict() | points | self._counts
+
+    @property
+    def trouble(self) -> str:
+        """Why spans cannot be stored, '' if they can."""
+        return self._committer.trouble
 
     def exposition(self) -> bytes:
         """The same, and how many spans wait, in the Prometheus text format."""
@@ -135,6 +141,17 @@ class Intake:
             return await self._committer.add(body)
         self.count("metric_requests")
         return await loop.run_in_executor(self._counting, self._counters.add, body)
+
+
+def check_token(token: str | None) -> None:
+    """Raises UserError for an empty token, which anybody bears, and for one that no header can bear."""
+    if token is not None and not token.strip():
+        raise UserError("an empty token arrived; wanted: a token, or None for no token at all")
+    if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise UserError(
+            "a token with letters beyond ASCII, or spaces around it, arrived; wanted: one that a header can "
+            "carry; type CASCADE_OTEL_TOKEN=$(openssl rand -hex 32)"
+        )
 
 
 def inflate(body: bytes, encoding: str) -> bytes:

@@ -28,6 +28,9 @@ from cascade_otel.storage.intake import (
 CALLS, MESSAGES, MESSAGE_S = 200, 16, 10.0
 """Calls at once, how many of them may be sending their message, and for how many seconds: gRPC holds the
 whole of it."""
+CONNECTIONS, HANDSHAKE_MS, IDLE_MS = 300, 10_000, 60_000
+"""Connections at once, how long one may take to begin with TLS and HTTP/2, and be without a call after that:
+clients make a new one with their next call."""
 LARGEST = 16 << 20
 """A larger message is refused by gRPC itself, as RESOURCE_EXHAUSTED: exporters send that again for a while.
 One between the receiver's own limit and this is refused for good."""
@@ -41,6 +44,9 @@ OPTIONS = [
     ("grpc.per_message_decompression", 0),
     ("grpc.compression_enabled_algorithms_bitset", 0b101),  # none and gzip
     ("grpc.max_concurrent_streams", CALLS),
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ("grpc.max_connection_idle_ms", IDLE_MS),
+    ("grpc.max_allowed_incoming_connections", CONNECTIONS),
 ]
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -13,6 +14,7 @@ from google.protobuf.json_format import MessageToJson
 from cascade_otel.storage.intake import (
     MAX_BODY,
     READ_S,
+    ROOM_AGAIN_S,
     TOO_LARGE,
     Intake,
     RefusedError,
@@ -24,6 +26,9 @@ from cascade_otel.storage.otlp_wire import Status
 
 PROTOBUF, TEXT, JSON = "application/x-protobuf", "text/plain; charset=utf-8", "application/json"
 PATHS = {"/v1/traces": "POST", "/v1/metrics": "POST", "/healthz": "GET", "/metrics": "GET"}
+REQUESTS = 200
+"""How many requests are inflated and stored at one time. Those whose body is on its way are not counted:
+it costs nothing but the room that ``Intake`` counts."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -49,6 +54,7 @@ class Http:
 
     def __init__(self, intake: Intake, metrics: Metrics | None = None):
         self._intake, self._metrics = intake, metrics
+        self._under_way = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request, as ASGI has it."""
@@ -78,9 +84,9 @@ class Http:
     ) -> Answer:
         known = self._intake.bears_token(headers.get("authorization", ""))
         if path == "/healthz" and method == "GET":
-            return Answer(
-                json.dumps({"status": "ok", **(self._intake.counts if known else {})}).encode(), JSON
-            )
+            trouble = self._intake.trouble
+            said = {"status": trouble or "ok", **(self._intake.counts if known else {})}
+            return Answer(json.dumps(said).encode(), JSON, 503 if trouble else 200)
         if not known:
             raise RefusedError(401, "wanted: the header Authorization: Bearer with this receiver's token")
         if path == "/v1/logs":
@@ -110,11 +116,22 @@ class Http:
                 body = await self._body(headers, receive)
         except TimeoutError:
             raise RefusedError(408, f"the body did not arrive within {READ_S:g} s") from None
-        body = inflate(body, headers.get("content-encoding", "").strip().lower())
-        taken = response(signal, await self._intake.take(signal, body, kind == JSON))
+        with self._place():
+            body = inflate(body, headers.get("content-encoding", "").strip().lower())
+            taken = response(signal, await self._intake.take(signal, body, kind == JSON))
         if kind == JSON:
             return Answer(MessageToJson(taken, indent=None).encode(), JSON)
         return Answer(taken.SerializeToString(), PROTOBUF)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._under_way >= REQUESTS:
+            raise RefusedError(503, f"more than {REQUESTS} requests are under way", ROOM_AGAIN_S)
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
         length = headers.get("content-length", "")

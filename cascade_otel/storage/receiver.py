@@ -13,13 +13,12 @@ from pathlib import Path
 import uvicorn
 
 from cascade_otel.records import UserError
-from cascade_otel.storage import otlp_grpc
+from cascade_otel.storage import connections, otlp_grpc
 from cascade_otel.storage.access import Tls, check_reach
 from cascade_otel.storage.decode import decode
-from cascade_otel.storage.intake import Intake
+from cascade_otel.storage.intake import Intake, check_token
 from cascade_otel.storage.otlp_http import App, Http, Message, Metrics, NotHttp, Receive, Send
 
-CONNECTIONS = 200
 MAX_PORT = 65_535
 STOP_S, GRPC_STOP_S = 3, 1
 
@@ -48,9 +47,10 @@ def run(
     """Serves ``app`` on ``port``, and gRPC on ``grpc_port`` unless that is 0, until SIGTERM or SIGINT;
     requests under way are finished first.
 
-    Raises UserError for an address that cannot be had, or that others can reach without a token or whose
-    token they could read (see ``access.check_reach``).
+    Raises UserError for an empty token, and for an address that cannot be had, or that others can reach
+    without a token or whose token they could read (see ``access.check_reach``).
     """
+    check_token(token)
     check_reach(host, token, tls, behind_proxy)
     listening = bind(host, port)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # clients' mistakes are answered, not logged
@@ -62,12 +62,12 @@ def run(
     intake = Intake(store_root, token)
     config = uvicorn.Config(
         _app(intake, metrics, grpc),
+        http=connections.protocol(),
         access_log=False,
         log_level="warning",
         lifespan="on",
         ws="none",
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOP_S,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
@@ -77,7 +77,7 @@ def run(
     # uvicorn stops at these signals and raises them once more when it has stopped.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    connections.Server(config).run(sockets=[listening])
 
 
 def bind(host: str, port: int, option: str = "--port") -> socket.socket:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
+from collections import namedtuple
 
 import pytest
 
@@ -36,8 +38,9 @@ def said(root, now_ns=LAST) -> str:
 def test_an_empty_store_says_what_to_do(tmp_path):
     report = look(tmp_path)
     text = "\n".join(health.lines(report))
-    assert "0 rows of 0 days in 0 files" in text
-    assert "No span has arrived yet. Point a service here: OTEL_EXPORTER_OTLP_ENDPOINT=" in text
+    assert "0 rows in 0 files of 0 days, 0 bytes." in text
+    assert "No span has arrived yet. Point a service's OTEL_EXPORTER_OTLP_ENDPOINT at what" in text
+    assert "://" not in text
     assert "The drift job has not run on this store." in text
     assert report.is_well
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
@@ -50,7 +53,7 @@ def test_it_says_when_each_service_was_last_heard(tmp_path):
     text = said(tmp_path)
     assert "service shop: 2 spans, the last began 1 minute ago (2026-09-04 04:58:30 UTC)." in text
     assert "service (unnamed): 1 span, the last began 0 seconds ago" in text
-    assert "3 rows of 1 day in 1 file" in text
+    assert "3 rows in 1 file of 1 day" in text
 
 
 def test_spans_in_the_future_are_named(tmp_path):
@@ -118,6 +121,30 @@ def test_a_state_that_cannot_be_read_is_named(tmp_path, content):
     (remark,) = found(tmp_path, "state")
     assert remark.is_wrong
     assert str(path) in remark.text
+    assert "move it away" in remark.text or "install a later" in remark.text
+
+
+@pytest.mark.parametrize(
+    ("free", "name", "advice"),
+    [
+        (0, "SQLITE_FULL", "Its disk is full: make room, and it can be read again."),
+        (1 << 40, "SQLITE_BUSY", "Another process holds it"),
+        (1 << 40, "SQLITE_IOERR", "move the file away: a new one is made"),
+    ],
+)
+def test_of_a_state_that_fails_it_says_what_to_do(tmp_path, monkeypatch, free, name, advice):
+    def fail(path):
+        error = sqlite3.OperationalError("it failed")
+        error.sqlite_errorname = name
+        raise error
+
+    (tmp_path / "state.sqlite").touch()
+    monkeypatch.setattr("cascade_otel.storage.health.watching.State", fail)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("free", "free")(free))
+    (remark,) = found(tmp_path, "state")
+    assert remark.is_wrong
+    assert "can be read or written: it failed." in remark.text
+    assert advice in remark.text
 
 
 def test_what_a_source_left_out_is_told_by_reason(tmp_path):

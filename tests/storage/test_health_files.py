@@ -17,6 +17,7 @@ import pytest
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import health, manifest
 from cascade_otel.storage.compaction import LEFT_S, Compactor
+from cascade_otel.storage.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import DAY, NOW_NS, rows
 
@@ -121,6 +122,53 @@ def test_files_that_a_manifest_promises_and_are_gone_are_named(store):
     (remark,) = wrong(store)
     assert remark.check == "missing file"
     assert remark.about["missing"] == [str(store.folder(DAY) / entry.cells)]
+    assert "Nothing is lost." in remark.text
+    (store.folder(DAY) / manifest.NAME).unlink()
+    compact(store)
+    assert wrong(store) == []
+
+
+@pytest.mark.parametrize("how", ["cut", "taken away"])
+def test_of_broken_rows_it_says_what_figures_keep_and_says_it_once(store, how, caplog):
+    rows_path = Path(store.live(DAY).merged[0].rows)
+    if how == "cut":
+        rows_path.write_bytes(rows_path.read_bytes()[:-20])
+    else:
+        rows_path.unlink()
+    (remark,) = wrong(store)
+    assert remark.about["path"] == str(rows_path)
+    assert "Figures keep its 200 spans, by the sums beside it; they are missing where single" in remark.text
+    assert caplog.text == ""
+    with open_reader(store) as reader:
+        hours = (DAY * 24, DAY * 24 + 24)
+        assert (int(reader.sums(*hours)["n"].sum()), len(reader.rows(None, *hours, kind=None))) == (220, 20)
+    assert str(rows_path) in caplog.text  # the log is silent during a report alone
+
+
+def test_a_file_changed_so_that_it_still_reads_is_said_to_be_read(store):
+    path = Path(store.live(DAY).small[0])
+    pq.write_table(rows(5, seed=9), path)
+    (remark,) = wrong(store)
+    assert "It is read as it is now" in remark.text
+    with open_reader(store) as reader:
+        assert int(reader.sums(DAY * 24, DAY * 24 + 24)["n"].sum()) == 205
+
+
+def test_a_file_that_was_given_up_counts_again_once_restored_as_it_says(store):
+    """A pass without a manifest meets rows that cannot be read."""
+    path = Path(store.live(DAY).merged[0].rows)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    (store.folder(DAY) / manifest.NAME).unlink()
+    compact(store)
+    (remark,) = wrong(store)
+    (given_up,) = remark.about["paths"]
+    assert "with 's-' in the place of 'broken-rows-' in its name" in remark.text
+    Path(given_up.replace("broken-rows-", "s-")).write_bytes(whole)
+    Path(given_up).unlink()
+    compact(store)
+    assert wrong(store) == []
+    assert sum(entry.n for entry in store.live(DAY).merged) == 220
 
 
 def test_a_file_with_other_rows_than_the_manifest_promises_is_named(store):
@@ -163,5 +211,5 @@ def test_it_says_when_the_disk_will_be_full(store, monkeypatch):
     assert not growth.is_wrong
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free(3 * a_day))
     room, growth = wrong(store, tomorrow)
-    assert room.text.startswith("little room: ")
+    assert room.text.startswith(f"little room: {3 * a_day / 1e3:.1f} kB free")
     assert "full on 2026-09-08 if no day is dropped. Make room" in growth.text

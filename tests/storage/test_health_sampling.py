@@ -116,6 +116,17 @@ def test_lost_spans_are_told_with_what_the_source_says_it_dropped(store):
     assert "it left out 480 spans" in lost.text
 
 
+def test_of_a_service_whose_metrics_alone_arrive_the_likeliest_is_named_first(store):
+    count(store, {"accepted": 500})
+    count(store, {"accepted": 100}, service="search")
+    store_spans(store, {"accepted": 10}, service=["search"] * 10)
+    report = health.report(store, store.root / "state.sqlite", NOW_NS)
+    texts = {r.about["service"]: r.text for r in report.remarks if r.check == "lost"}
+    assert "no span of the 500 calls" in texts["shop"]
+    assert texts["shop"].index("OTEL_TRACES_EXPORTER") < texts["shop"].index("OTEL_TRACES_SAMPLER")
+    assert "OTEL_TRACES_EXPORTER" not in texts["search"]
+
+
 def test_tail_sampling_that_keeps_escalated_calls_is_found(store):
     count(store, {"accepted": 700, "escalated": 300})
     store_spans(store, {"accepted": 70, "escalated": 300})

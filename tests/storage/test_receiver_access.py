@@ -15,8 +15,9 @@ import grpc
 import pytest
 
 from cascade_otel.records import UserError
-from cascade_otel.storage import access
+from cascade_otel.storage import access, receiver
 from cascade_otel.storage.access import Tls, check_reach, is_same, tls_of
+from cascade_otel.storage.intake import Intake
 from tests.storage import certificates
 from tests.storage.otlp_requests import LOGS, METRICS, TRACES, Called, as_json, metrics
 from tests.storage.receiver_process import ROOT, Receiver, body, free_port
@@ -121,6 +122,18 @@ def test_loopback_needs_neither(host):
     check_reach(host, None)
 
 
+@pytest.mark.parametrize("token", ["", " ", "\n"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_an_empty_token_is_not_taken_for_one(tmp_path, token, host):
+    """Anybody bears it; and nobody who passes it on wants no token at all."""
+    with pytest.raises(UserError, match=r"wanted: a token"):
+        Intake(tmp_path, token)
+    with pytest.raises(UserError, match=r"wanted: a token"):
+        receiver.run(tmp_path, host, free_port(), token, behind_proxy=True)
+    with pytest.raises(UserError, match=r"wanted: a token"):
+        receiver.app(tmp_path, token)
+
+
 def test_the_receiver_itself_refuses_to_start_so(tmp_path):
     """Whoever starts it, and before it listens."""
     program = (
@@ -134,26 +147,26 @@ def test_the_receiver_itself_refuses_to_start_so(tmp_path):
 
 
 def test_both_ways_in_do_tls(tmp_path, pair):
-    receiver = Receiver(tmp_path, free_port(), pair=pair)
+    running = Receiver(tmp_path, free_port(), pair=pair)
     trusted = grpc.ssl_channel_credentials(pair[0].read_bytes())
     try:
-        assert receiver.send(body(1))[0] == 200
-        assert Called(receiver.grpc_port, body(2), credentials=trusted).code == grpc.StatusCode.OK
-        assert receiver.counts()["stored"] == 3
+        assert running.send(body(1))[0] == 200
+        assert Called(running.grpc_port, body(2), credentials=trusted).code == grpc.StatusCode.OK
+        assert running.counts()["stored"] == 3
 
-        trusting, receiver.tls = receiver.tls, ssl.create_default_context()
+        trusting, running.tls = running.tls, ssl.create_default_context()
         with pytest.raises(ssl.SSLCertVerificationError):
-            receiver.send(body(1))
-        receiver.tls = None
+            running.send(body(1))
+        running.tls = None
         with pytest.raises((http.client.HTTPException, OSError)):
-            receiver.send(body(1))
-        receiver.tls = trusting
-        distrusting = Called(receiver.grpc_port, body(1), credentials=grpc.ssl_channel_credentials())
+            running.send(body(1))
+        running.tls = trusting
+        distrusting = Called(running.grpc_port, body(1), credentials=grpc.ssl_channel_credentials())
         assert distrusting.code == grpc.StatusCode.UNAVAILABLE
-        assert Called(receiver.grpc_port, body(1)).code == grpc.StatusCode.UNAVAILABLE
-        assert receiver.counts()["stored"] == 3
+        assert Called(running.grpc_port, body(1)).code == grpc.StatusCode.UNAVAILABLE
+        assert running.counts()["stored"] == 3
     finally:
-        assert receiver.stop() == 0
+        assert running.stop() == 0
 
 
 def test_a_pair_is_tried_before_anything_starts(tmp_path, pair):
@@ -173,3 +186,9 @@ def test_a_pair_is_tried_before_anything_starts(tmp_path, pair):
         with pytest.raises(UserError, match=said) as error:
             tls_of(certificate, key)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("token", ["p\u00e4ssw\u00f6rd", "\u65e5\u672c", " spaced", "line\n", "a\tb"])
+def test_a_token_that_no_header_can_bear_is_refused_at_once(tmp_path, token):
+    with pytest.raises(UserError, match="wanted: one that a header can carry"):
+        receiver.app(tmp_path / "store", token)

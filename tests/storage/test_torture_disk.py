@@ -9,6 +9,7 @@ from tests.storage import torture_disk
 SCENARIOS = [
     "receiver_on_a_full_disk",
     "receiver_on_a_read_only_disk",
+    "serve_on_a_full_disk",
     "compactor_on_a_full_disk",
     "compactor_on_a_read_only_disk",
 ]

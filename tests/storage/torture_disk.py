@@ -41,7 +41,11 @@ class Small:
         try:
             yield
         finally:
-            self._filler.unlink()
+            self._filler.unlink(missing_ok=True)
+
+    def make_room(self) -> None:
+        """Before ``full`` has ended."""
+        self._filler.unlink()
 
     @contextlib.contextmanager
     def read_only(self, pid: int) -> Iterator[None]:

@@ -9,8 +9,10 @@ import http.client
 import itertools
 import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -160,6 +162,52 @@ def receiver_on_a_read_only_disk(disk: Disk) -> None:
             is_nothing_else_there(root, ids(first))
         assert client.grpc(refused) == ("OK", 0)
         is_nothing_else_there(root, ids(first) | ids(refused))
+
+
+def serve_on_a_full_disk(disk: Disk) -> None:
+    """All parts start and stay, the receiver says 'try later', and with room they do their work."""
+    root, ports = disk.folder / "store", [free_port() for _ in range(3)]
+    Store(root)
+    options = zip(("--port", "--grpc-port", "--dashboard-port"), map(str, ports), strict=True)
+    command = [sys.executable, "-m", "cascade_otel.cli", "serve", "--store", str(root)]
+    said = disk.folder.parent / "said"
+
+    def ask(method: str, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", ports[0], timeout=20)
+        with contextlib.closing(connection):
+            connection.request(method, path, gzip.compress(body(3, seed=1)), PROTOBUF)
+            return connection.getresponse().status
+
+    with open(said, "w") as log, disk.full(os.getpid()):
+        served = subprocess.Popen([*command, *itertools.chain(*options)], stdout=log, stderr=log)
+        try:
+            for wanted in ("receiver   http", "dashboard  http", "a look of the drift job failed (1"):
+                until(lambda wanted=wanted: wanted in said.read_text(), served)
+            assert ask("GET", "/healthz") == 200
+            assert [ask("POST", "/v1/traces") for _ in range(2)] == [503, 503]
+            assert ask("GET", "/healthz") == 503
+            if isinstance(disk, Small):
+                disk.make_room()
+                until(lambda: ask("POST", "/v1/traces") == 200, served)
+                assert ask("GET", "/healthz") == 200
+                if os.environ.get("CASCADE_OTEL_TORTURE"):  # the job looks once a minute
+                    until(lambda: "drift job  looks" in said.read_text(), served)
+                assert sorted(stored_ids(root)) == sorted(ids(body(3, seed=1)))
+        finally:
+            served.terminate()
+            assert served.wait(20) == 0
+    lines = said.read_text()
+    assert "Traceback" not in lines
+    assert lines.count("the store cannot be written to: No space left on device") <= 1
+
+
+def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Waits for it, as long as the process lives."""
+    deadline = time.monotonic() + 100
+    while not is_so():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def is_nothing_else_there(root: Path, wanted: set[int]) -> None:

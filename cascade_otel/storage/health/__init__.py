@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade_otel.storage.health import files, sampling, sources, watching
+from cascade_otel.storage.health import files, place, sampling, sources, watching
 from cascade_otel.storage.health.remarks import Remark
 from cascade_otel.storage.segments import Store
 
+READERS = ("cascade_otel.storage.rollup", "cascade_otel.storage.segments")
+"""Whose warnings say in other words what the report says."""
 __all__ = ["Health", "Remark", "as_json", "lines", "report"]
 
 
@@ -33,14 +38,37 @@ class Health:
 def report(store: Store, state_path: str | Path, now_ns: int | None = None) -> Health:
     """Looks at every file of the store, inside too; changes nothing, and makes no state if there is none."""
     now_ns = time.time_ns() if now_ns is None else now_ns
-    seen = files.look(store)
-    remarks: Iterable[Remark] = [
-        *files.remarks(store, seen, now_ns),
-        *sources.remarks(store, now_ns),
-        *sampling.remarks(store, seen.broken, now_ns),
-        *watching.remarks(Path(state_path), now_ns),
-    ]
+    state_path = Path(state_path)
+    if nothing := place.no_store(store.root, state_path):
+        return Health(str(store.root), now_ns, (nothing,))
+    with _each_fault_told_once():
+        seen = files.look(store)
+        remarks = [
+            *place.remarks(store, state_path),
+            *files.remarks(store, seen, now_ns),
+            *sources.remarks(store, now_ns),
+            *sampling.remarks(store, seen.left_out, now_ns),
+            *watching.remarks(state_path, now_ns),
+        ]
     return Health(str(store.root), now_ns, tuple(sorted(remarks, key=lambda remark: not remark.is_wrong)))
+
+
+@contextmanager
+def _each_fault_told_once() -> Iterator[None]:
+    """Nothing is logged meanwhile, by this thread, of files that are left out."""
+    mine = threading.get_ident()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != mine
+
+    loggers = [logging.getLogger(name) for name in READERS]
+    for logger in loggers:
+        logger.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_of_others)
 
 
 def lines(health: Health) -> list[str]:

@@ -1,30 +1,30 @@
-"""The files of a store: unreadable, foreign, left over, waiting for compaction; and room for more of them."""
+"""The files of a store: unreadable, absent, copied, foreign, left over, waiting for compaction."""
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import re
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cascade_otel.records import DAY_NS
 from cascade_otel.storage import files, manifest
 from cascade_otel.storage.compaction import LEFT_S
-from cascade_otel.storage.health.remarks import Remark, many, megabytes, noted, some, utc, wrong
+from cascade_otel.storage.health.place import OURS, room
+from cascade_otel.storage.health.remarks import Remark, many, noted, size, some, wrong
 from cascade_otel.storage.manifest import BrokenManifestError, LaterManifestError, Live, Merged
 from cascade_otel.storage.segments import CHECKSUM, Store, damaged, later
 
-LITTLE_ROOM = 1 << 30
-"""Fewer free bytes than this are wrong."""
-GROWTH_DAYS, SOON_DAYS = 7, 7
-"""Growth is that of the last week; a disk that is full within a week of it is wrong."""
 WAITING_S, MANY_SMALL = 600, 50
 """So many small files that are older than this wait for a compaction that does not come."""
-OURS = ("s-", "rows-", "sites-", "sums-", "cells-", "checks-", "checked-")
+WRITTEN = re.compile(r"s-\d+-\d+-[0-9a-f]{8}-\d+(-[0-9a-f]{8})?\.parquet")
+"""How segments are named; the first version wrote no checksum."""
 BROKEN = "broken-"
 """What compaction calls a file it could not read."""
 
@@ -36,11 +36,21 @@ class Seen:
     days: tuple[Live, ...]
     broken: dict[str, str]
     """Path to reason; parts of merged files among them."""
+    altered: frozenset[str]
+    """Those of the broken whose checksum does not hold, but which are read, as they can be."""
+    gone: dict[str, str]
+    """Path to reason: files that are to be read and are not there."""
     later: dict[str, str]
     """Path to reason: files of rows that a later version wrote, of which what is known here is read."""
     rows: dict[str, int]
     sizes: dict[int, int]
     """Bytes of each day's folder."""
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What no figure can be taken from, with the reason."""
+        broken = {path: reason for path, reason in self.broken.items() if path not in self.altered}
+        return broken | self.gone
 
 
 def look(store: Store) -> Seen:
@@ -48,9 +58,10 @@ def look(store: Store) -> Seen:
     days = tuple(store.read(lambda days: days))
     paths = [path for day in days for path in (*day.rows(), *_parts(day))]
     sealed = [path for path in paths if CHECKSUM.search(path)]
-    broken = damaged(sealed) | _unreadable(store, [path for path in paths if path not in set(sealed)])
-    rows = {}
-    for path in (path for day in days for path in day.rows() if path not in broken):
+    changed = damaged(sealed)
+    broken = changed | _unreadable(store, [path for path in paths if path not in set(sealed)])
+    altered, rows = _readable(store, changed), {}
+    for path in (path for day in days for path in day.rows() if path in altered or path not in broken):
         try:
             footer = pq.read_metadata(path)
         except FileNotFoundError:  # merged meanwhile
@@ -59,7 +70,24 @@ def look(store: Store) -> Seen:
             broken[path] = str(error).splitlines()[0]
             continue
         rows[path] = footer.num_rows
-    return Seen(days, broken, later(rows), rows, {day.day: _size(store.folder(day.day)) for day in days})
+    sizes = {day.day: _size(store.folder(day.day)) for day in days}
+    return Seen(days, broken, altered, store.lost(paths), later(rows), rows, sizes)
+
+
+def _readable(store: Store, paths: Iterable[str]) -> frozenset[str]:
+    """Those of the files that DuckDB reads through all the same."""
+    found = set()
+    connection = files.connect(store)
+    try:
+        for path in paths:
+            try:
+                connection.execute(f"SELECT max(COLUMNS(*)) FROM {files.relation([path])}").fetchall()
+            except duckdb.Error:
+                continue
+            found.add(path)
+    finally:
+        connection.close()
+    return frozenset(found)
 
 
 def _unreadable(store: Store, paths: list[str]) -> dict[str, str]:
@@ -76,45 +104,152 @@ def _unreadable(store: Store, paths: list[str]) -> dict[str, str]:
 
 def remarks(store: Store, seen: Seen, now_ns: int) -> Iterator[Remark]:
     """What is to be said of the files."""
+    copies = dict(_copies(seen))
     for path, reason in sorted(seen.broken.items()):
-        yield wrong("unreadable", _left_out(path, reason), {"path": path, "reason": reason})
+        if path not in copies:
+            yield wrong("unreadable", _broken(seen, path, reason), {"path": path, "reason": reason})
+    yield from _absent(seen)
+    yield from (_copy(seen, path, original) for path, original in sorted(copies.items()))
+    yield from _renamed(seen, copies)
     for path, reason in sorted(seen.later.items()):
         yield wrong(
             "later version",
             f"from a later version: {path} ({reason}). What is known of it is read; it is not merged.",
             {"path": path, "reason": reason},
         )
+    sound = {path: count for path, count in seen.rows.items() if path not in seen.broken}
     for day in seen.days:
-        yield from _manifest(store, day, seen.rows)
+        yield from _manifest(store, day, sound)
         yield from _foreign(store.folder(day.day))
     yield from _waiting(seen)
     yield from _left(store.tmp)
-    yield from _room(store, seen, now_ns)
-    total, number = sum(seen.sizes.values()), sum(len(day.rows()) for day in seen.days)
-    rows = sum(seen.rows.values())
+    yield from room(store.root, seen.sizes, now_ns)
+    total, number = sum(seen.sizes.values()), len(seen.rows)
+    rows, full = sum(seen.rows.values()), sum(bool(day.rows()) for day in seen.days)
     yield noted(
         "size",
-        f"{store.root}: {many(rows, 'row')} of {many(len(seen.days), 'day')} in {many(number, 'file')}, "
-        f"{megabytes(total)}.",
-        {"rows": rows, "days": len(seen.days), "files": number, "bytes": total},
+        f"{store.root}: {many(rows, 'row')} in {many(number, 'file')} of {many(full, 'day')}, {size(total)}. "
+        "A span that stands in several files of a day counts once.",
+        {"rows": rows, "days": full, "files": number, "bytes": total},
     )
+    if empty := [str(store.folder(day.day)) for day in seen.days if not day.files() and not day.small]:
+        yield noted("empty day", f"nothing to be read in {some(empty)}.", {"paths": empty})
 
 
 def _parts(day: Live) -> list[str]:
     return [*day.checked, *(name for entry in day.merged for name in entry.names() if name != entry.rows)]
 
 
-def _left_out(path: str, reason: str) -> str:
-    if not Path(path).name.startswith(("s-", "rows-")):
+def _entry(seen: Seen, path: str) -> Merged | None:
+    """The merged file that the path is the rows of."""
+    return next((entry for day in seen.days for entry in day.merged if entry.rows == path), None)
+
+
+def _without_rows(seen: Seen, entry: Merged) -> str:
+    """What it means that the rows of a merged file cannot be read, or are not there."""
+    if lacking := [name for name in entry.names() if name != entry.rows and name in seen.left_out]:
         return (
-            f"cannot be read: {path} ({reason}). It holds sums of rows that are still there, and figures "
-            "are taken from these, more slowly. Nothing is lost; delete the day's manifest.json to have "
-            "it made anew."
+            f"Its {many(entry.n, 'span')} are missing where single calls are listed, and in every figure "
+            f"that is taken from {some(lacking)}."
         )
     return (
-        f"cannot be read and is left out: {path} ({reason}). The other files are read. "
+        f"Figures keep its {many(entry.n, 'span')}, by the sums beside it; they are missing where single "
+        "calls are looked at: lists of calls, limits over minutes, the comparison with what sources counted."
+    )
+
+
+def _broken(seen: Seen, path: str, reason: str) -> str:
+    if path in seen.altered:
+        return (
+            f"not what was written: {path} ({reason}). It is read as it is now, so its figures may be wrong, "
+            "and it is not merged. Restore it from a backup, or move it out of the store."
+        )
+    if not Path(path).name.startswith(("s-", "rows-")):
+        return f"cannot be read: {path} ({reason}). {_made_of_rows(seen, path)}"
+    entry = _entry(seen, path)
+    meaning = "Its spans are in no figure." if entry is None else _without_rows(seen, entry)
+    return (
+        f"cannot be read and is left out: {path} ({reason}). {meaning} The other files are read. "
         "Restore it from a backup, or move it out of the store."
     )
+
+
+def _made_of_rows(seen: Seen, path: str) -> str:
+    """What it means that a part cannot be read or is not there, and what to do."""
+    manifest_path = Path(path).with_name(manifest.NAME)
+    anew = f"Delete {manifest_path}, and the next pass of the drift job makes all parts of the day anew."
+    owner = next((e for day in seen.days for e in day.merged if path in e.names()), None)
+    if owner is None:
+        return f"Labels and audits that it joined with their calls are in no figure. {anew}"
+    if owner.rows in seen.left_out:
+        return "The rows it was made of cannot be read either. Restore both from a backup."
+    return (
+        f"It holds sums of rows that are still there, and figures are taken from these, more slowly. "
+        f"Nothing is lost. {anew}"
+    )
+
+
+def _absent(seen: Seen) -> Iterator[Remark]:
+    """Files that a manifest names, or links that lead nowhere."""
+    for path in sorted(seen.gone):
+        entry, name = _entry(seen, path), Path(path).with_name(manifest.NAME)
+        if entry is not None:
+            meaning = (
+                f"{_without_rows(seen, entry)} Restore it from a backup; or, to do without its spans in "
+                f"every figure, delete {name}: what is there is then merged anew."
+            )
+        elif Path(path).name.startswith("s-"):
+            meaning = "It is a link that leads nowhere. Its spans are in no figure. Restore it, or delete it."
+        else:
+            meaning = _made_of_rows(seen, path)
+        yield wrong("missing file", f"not there: {path}. {meaning}", {"path": path, "missing": [path]})
+
+
+def _copies(seen: Seen) -> Iterator[tuple[str, str]]:
+    """Files of rows with the content of another one, and that one."""
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for path in (path for day in seen.days for path in day.rows()):
+        try:
+            by_size[Path(path).stat().st_size].append(path)
+        except FileNotFoundError:  # it is named as not there, or was merged meanwhile
+            continue
+    for alike in (paths for paths in by_size.values() if len(paths) > 1):
+        originals: dict[str, str] = {}
+        # The one that was written is that whose name holds.
+        for path in sorted(alike, key=lambda path: (path in seen.broken, not CHECKSUM.search(path), path)):
+            try:
+                with open(path, "rb") as content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+            except OSError:
+                continue
+            if (original := originals.setdefault(digest, path)) != path:
+                yield path, original
+
+
+def _copy(seen: Seen, path: str, original: str) -> Remark:
+    meaning = "Spans that stand in both count once."
+    if Path(path).parent != Path(original).parent:
+        meaning = "It is in the folder of another day: figures that take in both days count its spans twice."
+    elif path in seen.broken:
+        meaning += f" It is not merged ({seen.broken[path]})."
+    return wrong(
+        "copy",
+        f"a copy: {path} has the content of {original}. {meaning} Delete one of the two.",
+        {"path": path, "original": original},
+    )
+
+
+def _renamed(seen: Seen, copies: Iterable[str]) -> Iterator[Remark]:
+    left_out = {*seen.broken, *seen.gone, *seen.later, *copies}
+    small = (path for day in seen.days for path in day.small if path not in left_out)
+    named = [path for path in small if not Path(path).name.startswith("rows-")]
+    if odd := [path for path in named if not WRITTEN.fullmatch(Path(path).name)]:
+        yield noted(
+            "renamed",
+            f"named otherwise than cascade-otel does, maybe copied or restored: {some(odd)}. It is read and "
+            "merged, and a span of it that stands in another file of the day counts once.",
+            {"paths": odd},
+        )
 
 
 def _manifest(store: Store, day: Live, rows: dict[str, int]) -> Iterator[Remark]:
@@ -132,7 +267,8 @@ def _manifest(store: Store, day: Live, rows: dict[str, int]) -> Iterator[Remark]
         yield wrong(
             "manifest",
             f"{path} cannot be read ({error}). All files of the day are read, more slowly, and no span "
-            "counts twice. The next compaction makes it anew: start the drift job (cascade-otel serve).",
+            "counts twice. The next pass of the drift job makes it anew; if none runs, start it: "
+            "cascade-otel serve",
             {"path": str(path), "reason": str(error)},
         )
         return
@@ -141,22 +277,13 @@ def _manifest(store: Store, day: Live, rows: dict[str, int]) -> Iterator[Remark]
             yield wrong(
                 "manifest",
                 f"{path} is gone, though files were merged. All files of the day are read, more slowly, "
-                "and no span counts twice. The next compaction makes it anew: start the drift job "
-                "(cascade-otel serve).",
+                "and no span counts twice. The next pass of the drift job makes it anew; if none runs, "
+                "start it: cascade-otel serve",
                 {"path": str(path), "reason": "gone"},
             )
         return
     for entry in (one.under(store.folder(day.day)) for one in said.files):
-        if gone := [name for name in entry.names() if not Path(name).exists()]:
-            if not _still_named(store, day.day, entry):
-                continue  # compacted meanwhile
-            yield wrong(
-                "missing file",
-                f"{path} names files that are not there: {some(gone)}. Their spans are in no figure. Restore "
-                "them from a backup, or delete the manifest: what is there is then merged anew.",
-                {"path": str(path), "missing": gone},
-            )
-        elif (found := rows.get(entry.rows, entry.n)) != entry.n:
+        if (found := rows.get(entry.rows, entry.n)) != entry.n:
             yield wrong(
                 "manifest",
                 f"{path} promises {many(entry.n, 'row')} in {entry.rows}, which has {found:,}. Something "
@@ -164,14 +291,6 @@ def _manifest(store: Store, day: Live, rows: dict[str, int]) -> Iterator[Remark]
                 "merged anew.",
                 {"path": str(path), "file": entry.rows, "promised": entry.n, "found": found},
             )
-
-
-def _still_named(store: Store, day: int, entry: Merged) -> bool:
-    try:
-        said = store.manifest(day)
-    except BrokenManifestError:
-        return False
-    return said is not None and Path(entry.rows).name in said.names()
 
 
 def _foreign(folder: Path) -> Iterator[Remark]:
@@ -183,7 +302,8 @@ def _foreign(folder: Path) -> Iterator[Remark]:
         yield wrong(
             "given up",
             f"could not be read when it was to be merged: {some(given_up)}. Its spans are in no figure. "
-            "Restore it from a backup under its name without 'broken-', or delete it.",
+            "Restore it from a backup with 's-' in the place of 'broken-rows-' in its name, and delete this "
+            "one; or delete it.",
             {"paths": given_up},
         )
     if foreign := [str(folder / name) for name in names if not name.startswith((*OURS, BROKEN))]:
@@ -218,32 +338,6 @@ def _left(tmp: Path) -> Iterator[Remark]:
             "does not run here; start it, or delete them.",
             {"paths": [str(path) for path in left]},
         )
-
-
-def _room(store: Store, seen: Seen, now_ns: int) -> Iterator[Remark]:
-    free, today = shutil.disk_usage(store.root).free, now_ns // DAY_NS
-    if free < LITTLE_ROOM:
-        yield wrong(
-            "room",
-            f"little room: {free / 1e6:,.0f} MB free; a full disk makes the receiver refuse spans. Make "
-            "room, or keep fewer days.",
-            {"free": free},
-        )
-    week = {day: size for day, size in seen.sizes.items() if today - GROWTH_DAYS <= day < today}
-    if not any(week.values()):
-        return
-    a_day = sum(week.values()) / (today - min(week))
-    left = free / a_day
-    is_soon = left < SOON_DAYS
-    until = f"full on {utc(now_ns + round(left) * DAY_NS)[:10]}" if left < 3650 else "enough for ten years"
-    advice = " Make room, or keep fewer days: a full disk makes the receiver refuse spans." if is_soon else ""
-    yield Remark(
-        "growth",
-        is_soon,
-        f"{megabytes(free)} free, {megabytes(a_day)} a day in the last week: {until} if no day is dropped."
-        + advice,
-        {"free": free, "bytes_a_day": round(a_day), "days_left": round(left, 1)},
-    )
 
 
 def _size(folder: Path) -> int:

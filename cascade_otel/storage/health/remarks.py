@@ -45,9 +45,15 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def megabytes(size: float) -> str:
-    """A size in bytes as megabytes."""
-    return f"{size / 1e6:,.1f} MB"
+def size(count: float) -> str:
+    """A number of bytes in the unit that fits: "812 bytes", "21.4 kB", "57.6 GB"."""
+    if count < 1_000:
+        return many(round(count), "byte")
+    for unit in ("kB", "MB", "GB"):
+        count /= 1_000
+        if count < 999.95:
+            return f"{count:,.1f} {unit}"
+    return f"{count / 1_000:,.1f} TB"
 
 
 def of(service: str) -> str:

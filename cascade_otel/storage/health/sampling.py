@@ -11,6 +11,7 @@ import math
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -96,7 +97,10 @@ def remarks(store: Store, broken: Collection[str], now_ns: int) -> Iterator[Rema
             yield _sampled(service, told)
         if lost := [task for task in mine if not task.is_told]:
             reasons = dropped[(dropped["service"] == service) & dropped["reason"].isin(REASONS)]
-            yield _lost(service, lost, int(reasons["n"].sum()))
+            if any(task.spans for task in tasks if task.service == service):
+                yield _lost(service, lost, int(reasons["n"].sum()))
+            else:
+                yield _silent(service, lost, int(reasons["n"].sum()))
         if biased:
             yield _biased(service, biased)
     if tasks and not short:
@@ -206,7 +210,7 @@ def _named(tasks: list[Task]) -> str:
     return some([f"{task.task} {task.spans:,} of {task.calls:,}" for task in tasks])
 
 
-def _about(tasks: list[Task]) -> dict[str, object]:
+def _about(tasks: list[Task]) -> dict[str, Any]:
     return {
         "service": tasks[0].service,
         "calls": sum(task.calls for task in tasks),
@@ -239,6 +243,20 @@ def _lost(service: str, tasks: list[Task], dropped: int) -> Remark:
         "wrong if what is missing is not like the rest. Look at OTEL_TRACES_SAMPLER of the service, at "
         "tail_sampling, filter and probabilistic_sampler of every Collector on the way, and at what was "
         "put aside.",
+        about,
+    )
+
+
+def _silent(service: str, tasks: list[Task], dropped: int) -> Remark:
+    about = {**_about(tasks), "dropped_at_source": dropped}
+    left_out = f" It says itself that it left out {many(dropped, 'span')}." if dropped else ""
+    return wrong(
+        "lost",
+        f"{of(service)}: its metrics arrive, but no span of the {many(about['calls'], 'call')} that it "
+        f"counted in the last {HOURS} hours. Most likely it sends no traces at all: look at "
+        "OTEL_TRACES_EXPORTER (none?) and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT of the service, and whether "
+        "every Collector on the way has a pipeline of traces that ends here. If it does send them: at "
+        f"OTEL_TRACES_SAMPLER, and at what was put aside.{left_out} None of these calls is in any figure.",
         about,
     )
 

@@ -71,8 +71,8 @@ def remarks(store: Store, now_ns: int) -> Iterator[Remark]:
     if not len(senders):
         yield noted(
             "service",
-            "No span has arrived yet. Point a service here: "
-            "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+            "No span has arrived yet. Point a service's OTEL_EXPORTER_OTLP_ENDPOINT at what `cascade-otel "
+            "serve` prints when its receiver is ready.",
         )
 
 

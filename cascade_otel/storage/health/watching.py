@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cascade_otel.records import HOUR_NS, UserError
+from cascade_otel.storage.health.place import is_full
 from cascade_otel.storage.health.remarks import Remark, noted, utc, when, wrong
 from cascade_otel.storage.state import State
 
@@ -22,8 +23,8 @@ def remarks(state_path: Path, now_ns: int) -> Iterator[Remark]:
             with State(state_path) as state:
                 ticks, given_up = state.ticks(), state.undelivered()
         except (UserError, sqlite3.Error) as error:
-            said = f"no findings and alerts can be read or written: {error}."
-            yield wrong("state", said, {"path": str(state_path)})
+            said = f"{state_path}: no findings and alerts can be read or written: {error}."
+            yield wrong("state", said + _what_to_do(state_path, error), {"path": str(state_path)})
             return
         for message in given_up:
             yield wrong(
@@ -47,3 +48,17 @@ def remarks(state_path: Path, now_ns: int) -> Iterator[Remark]:
             )
         else:
             yield noted("job", f"job {name}: last ran {when(now_ns, at_ns)}.", about)
+
+
+def _what_to_do(state_path: Path, error: Exception) -> str:
+    if is_full(state_path.parent):
+        return " Its disk is full: make room, and it can be read again. Nothing in it is lost."
+    if isinstance(error, UserError):  # which says so itself
+        return ""
+    if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return " Another process holds it: run cascade-otel doctor again when that one is done."
+    return (
+        " Look whether its disk is well, and whether this user may write to its folder. If neither helps, "
+        "move the file away: a new one is made, without the shifts that were accepted and the alerts that "
+        "are open."
+    )
