@@ -11,7 +11,7 @@ BROKEN_OFF = ("error", "timeout")
 
 # A tier call takes over the outcome "error" of a cascade that failed after it, so an outcome proves nothing.
 FAILURES = " + ".join(
-    f"count(*) FILTER (WHERE {condition})"
+    f"coalesce(count_if({condition}), 0)"
     for condition in (
         *(f"reason = '{reason}'" for reason in BROKEN_OFF),
         "error_type IS NOT NULL "

@@ -26,21 +26,21 @@ SITE_NAMES = (
 """Texts are '' where absent, an index -1; a cascade's tier is its final one; thresholds end at .01."""
 COUNTED = {
     "n": "count(*)",
-    "escalated": "count(*) FILTER (WHERE escalated)",
+    "escalated": "coalesce(count_if(escalated), 0)",
     "decided": "count(escalated)",
     "errors": FAILURES,
-    **{name: f"count(*) FILTER (WHERE reason = '{name}')" for name in REASONS},
-    **{name: f"count(*) FILTER (WHERE outcome = '{name}')" for name in OUTCOMES},
+    **{name: f"coalesce(count_if(reason = '{name}'), 0)" for name in REASONS},
+    **{name: f"coalesce(count_if(outcome = '{name}'), 0)" for name in OUTCOMES},
     **{name: f"coalesce(sum({name}), 0)" for name in TOTALS},
     "escalated_duration_ns": "coalesce(sum(duration_ns) FILTER (WHERE escalated), 0)",
     "costed": "count(cost_nano)",
     "scored": "count(confidence_nano)",
     "compared": "count(agreed)",
-    "agreed": "count(*) FILTER (WHERE agreed)",
-    "weight_ppm": "sum(coalesce(weight_ppm, 1000000))",
+    "agreed": "coalesce(count_if(agreed), 0)",
+    "weight_ppm": "coalesce(sum(weight_ppm), 0) + 1000000 * (count(*) - count(weight_ppm))",
 }
 COUNTS = tuple(COUNTED)
-"""What sums count; all add up, to at most ``MOST``."""
+"""What sums count; they add up, to at most ``MOST``. ``count_if`` is quicker than FILTER, and null of nulls."""
 MEASURES = {
     1: ("confidence_cell", "hour"),
     2: ("latency_cell", "hour - hour % 24"),
@@ -104,7 +104,7 @@ def cells(relation: str) -> str:
         f"""
         SELECT {measure}::TINYINT AS measure, site, {bucket} AS bucket_hour, {cell} AS cell, count(*) AS n,
                {"count(escalated)" if measure == 1 else "0::BIGINT"} AS decided,
-               count(*) FILTER (WHERE escalated) AS escalated
+               coalesce(count_if(escalated), 0)::BIGINT AS escalated
         FROM {relation} WHERE kind <> {LABEL} AND {cell} IS NOT NULL GROUP BY site, bucket_hour, cell
         """
         for measure, (cell, bucket) in MEASURES.items()

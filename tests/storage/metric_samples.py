@@ -41,7 +41,7 @@ def request(
     scope = resource.scope_metrics.add()
     scope.scope.name, scope.scope.version = "cascade_otel", version
     told = scope.metrics.add(name=metric)
-    told.sum.aggregation_temporality, told.sum.is_monotonic = temporality, True  # type: ignore[assignment]
+    told.sum.aggregation_temporality, told.sum.is_monotonic = temporality, True  # type: ignore[assignment]  # an enum, to the stub
     for index, value in enumerate(values):
         point = told.sum.data_points.add(start_time_unix_nano=start_ns, time_unix_nano=time_ns, as_int=value)
         named = LABELS | ({"cascade.outcome": f"outcome {index}"} if index else {})
