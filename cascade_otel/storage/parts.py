@@ -40,7 +40,7 @@ COUNTED = {
     "weight_ppm": "coalesce(sum(weight_ppm), 0) + 1000000 * (count(*) - count(weight_ppm))",
 }
 COUNTS = tuple(COUNTED)
-"""What sums count; they add up, to at most ``MOST``. ``count_if`` is quicker than FILTER, and null of nulls."""
+"""What sums count; all add up, to at most ``MOST``. A FILTER would do, but ``count_if`` is quicker."""
 MEASURES = {
     1: ("confidence_cell", "hour"),
     2: ("latency_cell", "hour - hour % 24"),
