@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cascade_otel.presentation import frames, periods, source, task_page
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 
 
 def first_screen(reader: Reader, chosen: str, end_hour: int) -> frames.Now:

@@ -21,7 +21,7 @@ START_S, STOP_S = 180, 20
 
 OURS = """
 import sys
-from cascade_otel.storage import receiver
+from cascade_otel.storage.receiving import receiver
 receiver.run(sys.argv[1], "127.0.0.1", int(sys.argv[2]), grpc_port=int(sys.argv[3]))
 """
 PHOENIX = """

@@ -29,8 +29,8 @@ import _screens
 
 from cascade_otel.records import DAY_NS, HOUR_NS
 from cascade_otel.storage.compaction import Compactor
-from cascade_otel.storage.decode import decode
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.otlp.decode import decode
+from cascade_otel.storage.reading.rollup import Reader
 from cascade_otel.storage.segments import Store
 
 TASKS = (10, 100, 1_000, 10_000)

@@ -32,8 +32,8 @@ import _servers
 import numpy as np
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from cascade_otel.storage.decode import decode
-from cascade_otel.storage.intake import inflate
+from cascade_otel.storage.otlp.decode import decode
+from cascade_otel.storage.receiving.intake import inflate
 from cascade_otel.storage.segments import Store
 
 BODIES, PEER_BODIES = 64, 384

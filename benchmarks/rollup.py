@@ -30,7 +30,7 @@ from cascade_otel.records import HOUR_NS
 from cascade_otel.storage import parts
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.files import relation
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 from cascade_otel.storage.segments import Store
 
 ROLLED_UP, ROUNDS = 10_000_000, 5

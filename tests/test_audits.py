@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from cascade_otel import Audit, cascade, tier
-from cascade_otel.analysis import value
+from cascade_otel.analysis.value import summary as value
 from cascade_otel.storage import schema
 from cascade_otel.storage.exporter import SegmentExporter
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from cascade_otel.testing import record
 
@@ -94,4 +94,7 @@ def test_the_summary_says_with_how_many_answers_the_stronger_tier_agrees(reader:
     summary = value.summarise(reader)[0]
     assert (summary.audited, summary.agreement) == (ACCEPTED, 0.9)
     last = value.lines(value.summarise(reader))[-1]
-    assert last == ("all: the stronger tier agrees with 90.0% of accepted answers (82% to 95%), by 60 audits")
+    assert (
+        last
+        == "organic, all: the stronger tier agrees with 90.0% of accepted answers (82% to 95%), by 60 audits"
+    )

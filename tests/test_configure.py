@@ -315,7 +315,7 @@ def test_a_store_needs_no_receiver(tmp_path: Path) -> None:
         f"store={str(tmp_path / 'store')!r}",
         f"""
         handle.flush(10)
-        from cascade_otel.storage.rollup import open_reader
+        from cascade_otel.storage.reading.rollup import open_reader
         from cascade_otel.storage.segments import Store
         with open_reader(Store({str(tmp_path / "store")!r})) as reader:
             start, end = reader.span_hours()

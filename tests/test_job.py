@@ -12,8 +12,10 @@ import pytest
 
 from cascade_otel import job
 from cascade_otel.alerting.sinks import SinkError
-from cascade_otel.analysis import look
+from cascade_otel.analysis.watching import look
+from cascade_otel.job import metrics, reports
 from cascade_otel.policy import HOURS_PER_YEAR, PageBudget, Policy, TaskPolicy
+from cascade_otel.presentation import drift_lines
 from cascade_otel.records import HOUR_NS, SECOND_NS, Alert, Finding, UserError
 from cascade_otel.storage.calls import two_tier_rows
 from cascade_otel.storage.state import Baseline, State
@@ -22,6 +24,8 @@ from tests.analysis.made_up import END, NOW_NS, changed
 
 POLICY = Policy(page_budget=PageBudget(1.0, HOURS_PER_YEAR))
 MINUTE_NS = 60 * SECOND_NS
+HOUR_OF_JUDGE = 4
+"""Place of the hour in progress among what ``drift.judge`` is given."""
 
 
 class Listener:
@@ -144,7 +148,7 @@ def judged(first_look: job.TickResult, monkeypatch: pytest.MonkeyPatch) -> list[
     hours: list[int] = []
 
     def judge(*given: Any) -> list[Finding]:
-        hours.append(given[-1])
+        hours.append(given[HOUR_OF_JUDGE])
         return [one for one in first_look.findings if one.state == "quiet"]
 
     monkeypatch.setattr(look.drift, "judge", judge)
@@ -324,7 +328,7 @@ def test_a_report_that_fails_does_not_fail_its_alert(
     place.tick(sinks=[listener])
     failed: set[str] = set()
     with caplog.at_level(logging.ERROR):
-        turns = [job._attach_report(place.root, place.state_path, failed) for _ in range(3)]
+        turns = [job.attach_report(place.root, place.state_path, failed) for _ in range(3)]
     assert turns == [True, True, False], "one in a turn, and none is tried for good"
     assert len(listener.bodies) == 2
     assert "Evidently took too long" in caplog.text
@@ -335,12 +339,12 @@ def test_a_report_that_fails_does_not_fail_its_alert(
 
 def test_a_report_of_a_task_that_is_not_known_cannot_be_written(place: Place) -> None:
     with pytest.raises(UserError, match="'sise' has no reference"):
-        job.write_report(place.root, place.state_path, "sise")
+        reports.write_report(place.root, place.state_path, "sise")
 
 
 def test_metrics_say_when_it_looked_and_what_state_each_task_is_in(looked: Place) -> None:
     with looked.state() as state:
-        told = job.job_metrics(state).decode().splitlines()
+        told = metrics.job_metrics(state).decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in told if not line.startswith("#"))
     assert float(values["cascade_drift_last_tick_timestamp_seconds"]) == NOW_NS / 1e9
     assert 'cascade_drift_task_state{cascade_task="colour",state="drifting"} 1.0' in told
@@ -352,23 +356,16 @@ def test_metrics_say_when_it_looked_and_what_state_each_task_is_in(looked: Place
 
 def test_metrics_of_a_new_state_are_there(tmp_path: Path) -> None:
     with State(tmp_path / "state.sqlite") as state:
-        assert b"cascade_drift_last_tick_timestamp_seconds 0.0" in job.job_metrics(state)
+        assert b"cascade_drift_last_tick_timestamp_seconds 0.0" in metrics.job_metrics(state)
 
 
-def test_a_line_says_what_changed_since_when_and_why(first_look: job.TickResult) -> None:
+def test_the_table_says_what_changed_since_when_and_why(first_look: job.TickResult) -> None:
     found = first_look
-    text = job.line(of(found.findings, "fabric"))
-    for part in (
-        "fabric: escalation rate drifting",
-        "→",
-        "since 2026-",
-        "cause threshold: τ was moved",
-        "USD a day",
-    ):
-        assert part in text
-    assert job.line(replace(of(found.findings, "size"), task="a\nb")).startswith("a?b: ")
-    learning = replace(of(found.findings, "size"), state="learning", days_learned=2)
-    assert "learning, day 3 of 7" in job.line(learning)
+    table = drift_lines.lines(found.findings)
+    assert [line.split()[0] for line in table[1:4]] == ["colour", "fabric", "size"]
+    (told,) = (line for line in table if line.startswith("fabric drifting"))
+    for part in ("escalation", "→", "since ", "cause threshold: τ was moved", "a day"):
+        assert part in told
 
 
 def test_findings_can_be_written_as_json(first_look: job.TickResult) -> None:

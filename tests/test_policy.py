@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from cascade_otel import policy
-from cascade_otel.policy import HOURS_PER_YEAR, PageBudget, Policy, PolicyError, TaskPolicy, TierPolicy
+from cascade_otel.policy import (
+    HOURS_PER_YEAR,
+    PageBudget,
+    Policy,
+    PolicyError,
+    Reference,
+    TaskPolicy,
+    TierPolicy,
+)
 from cascade_otel.policy.places import line_of
 from cascade_otel.records import UserError
 
@@ -40,6 +48,8 @@ def test_the_documented_example_is_read(tmp_path: Path) -> None:
         audit_rate=0.02,
         audit_cost_per_day=1.0,
         version="prompt 3",
+        risk_limit=0.05,
+        reference=Reference(version="prompt 3"),
     )
     assert found.of("size") == TaskPolicy(tiers=("small", "large"))
 
@@ -241,3 +251,24 @@ def test_a_store_may_keep_so_many_days_and_keeps_all_unless_told():
     for value in ("0", "-1", "1.5", "true", '"all"'):
         with pytest.raises(PolicyError, match=r"f:2: store\.keep_days is .*; wanted: a whole number from 1"):
             policy.parse(f"[store]\nkeep_days = {value}", "f")
+
+
+def test_a_reference_may_be_fixed_days_both_included() -> None:
+    said = policy.parse("[tasks.a]\nreference = {from = 1970-01-02, to = 1970-01-08}", "f").of("a").reference
+    assert said == Reference(start_day=1, end_day=8)
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("{from = 2026-01-01, to = 2026-01-06}", "makes 6 days; wanted: at least 7"),
+        ("{from = 2026-01-01}", "wants {version"),
+        ("{from = 2026-01-01T00:00:00, to = 2026-02-01}", "from is datetime"),
+        ("{version = 3}", "version is 3; wanted: a text"),
+        ("{since = 3}", "since is an unknown key"),
+    ],
+)
+def test_a_reference_that_says_nothing_usable_is_refused(said: str, complaint: str) -> None:
+    with pytest.raises(PolicyError) as error:
+        policy.parse(f"[defaults]\nreference = {said}", "f")
+    assert complaint in str(error.value)

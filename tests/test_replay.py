@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cascade_otel.analysis import value
+from cascade_otel.analysis.value import summary as value
 from cascade_otel.records import DAY_NS
 from cascade_otel.replay import ReplayError, conditions, replay
 from cascade_otel.storage import schema, segments
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 
 NOW = 1_790_000_000 * 10**9

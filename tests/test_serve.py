@@ -23,7 +23,7 @@ from cascade_otel import cli, serve
 from cascade_otel.records import UserError
 from cascade_otel.serve import parts as parts_module
 from cascade_otel.serve.parts import Part, Parts, answers
-from cascade_otel.storage import receiver as receiver_module
+from cascade_otel.storage.receiving import receiver as receiver_module
 from tests.storage import certificates
 from tests.storage.otlp_requests import Called
 from tests.storage.receiver_process import Receiver, body

@@ -13,6 +13,14 @@ RUNBOOKS = "alerts/runbooks.md"
 STREAM_ANCHORS: dict[Stream, str] = {
     "escalation_rate": "escalation-rate",
     "confidence_shape": "confidence-shape",
+    "missing_confidence_rate": "missing-confidence",
+    "error_rate": "tier-errors",
+    "audited_disagreement": "audited-disagreement",
+    "calibration_gap": "calibration-gap",
+    "latency_accepted": "latency",
+    "latency_escalated": "latency",
+    "cost_accepted": "cost-of-a-call",
+    "cost_escalated": "cost-of-a-call",
     "tier_errors": "tier-errors",
     "missing_confidence": "missing-confidence",
     "escalation_limit": "escalation-limit",
@@ -23,10 +31,14 @@ CAUSE_ANCHORS: dict[CauseName, str] = {
     "model": "cause-model",
     "inputs": "cause-inputs",
     "threshold": "cause-threshold",
+    "confidence_scale": "cause-confidence-scale",
+    "hidden_inputs": "cause-hidden-inputs",
+    "silent_decay": "cause-silent-decay",
     "model_or_inputs": "cause-model-or-inputs",
     "unknown": "cause-unknown",
 }
 
+_OF_A_GROUP = "Look first at what these tasks share: the model, its provider, a deployment, code."
 _ACCEPT = "If it is here to stay: cascade-otel drift accept TASK (the task learns anew)."
 
 _BY_CAUSE: dict[CauseName, tuple[str, ...]] = {
@@ -45,6 +57,21 @@ _BY_CAUSE: dict[CauseName, tuple[str, ...]] = {
         "If not: roll it back. The confidences have not changed.",
         _ACCEPT,
     ),
+    "confidence_scale": (
+        "Look at what computes the confidence: another model, prompt, log probabilities, scorer?",
+        "The answers are as good as before: set τ anew, so that the same share is handed on.",
+        _ACCEPT,
+    ),
+    "hidden_inputs": (
+        "Compare calls from before and after on the task page: what do the new inputs have in common?",
+        "Record that as segment=: the next alert can then say which kind of input grew.",
+        _ACCEPT,
+    ),
+    "silent_decay": (
+        "Read some audited answers that the strong tier rejected: worse answers, or another strong tier?",
+        "If they are worse: raise τ or go back to the former model; the confidences do not show it.",
+        _ACCEPT,
+    ),
     "model_or_inputs": (
         "Compare calls from before and after on the task page: other inputs, or other answers to the same?",
         "Record input_segment or the response model: the next alert can then tell the two apart.",
@@ -55,7 +82,20 @@ _BY_CAUSE: dict[CauseName, tuple[str, ...]] = {
         _ACCEPT,
     ),
 }
+_LATENCY = (
+    "Look at which tier became slower (task page), and at the provider's status page.",
+    "Longer inputs or answers take longer: compare input sizes and tokens before and after.",
+    _ACCEPT,
+)
+_COST_OF_A_CALL = (
+    "Look at what a call is made of (task page): tokens, another model, another price, more tiers.",
+    _ACCEPT,
+)
 _BY_STREAM: dict[Stream, tuple[str, ...]] = {
+    "latency_accepted": _LATENCY,
+    "latency_escalated": _LATENCY,
+    "cost_accepted": _COST_OF_A_CALL,
+    "cost_escalated": _COST_OF_A_CALL,
     "tier_errors": (
         "Read the error types of the newest calls on the task page, and the provider's status page.",
         "Check key, quota and model name of this tier. Answers still come from the next tier, at its price.",
@@ -63,6 +103,16 @@ _BY_STREAM: dict[Stream, tuple[str, ...]] = {
     "missing_confidence": (
         "Look at a newest answer: has its format changed, or does the provider leave out log probabilities?",
         "Check the code behind confidence=. Without a score a call escalates, at the next tier's price.",
+    ),
+    "error_rate": (
+        "Read the error types of the newest calls on the task page, and the provider's status page.",
+        "Answers still come from the next tier, at its price.",
+        _ACCEPT,
+    ),
+    "missing_confidence_rate": (
+        "Look at the newest answers without a confidence: has their format changed?",
+        "Check the code behind confidence=. Without a score a call escalates, at the next tier's price.",
+        _ACCEPT,
     ),
     "escalation_limit": (
         "Look at the reasons for escalating on the task page: errors, low or missing confidence, policy.",
@@ -81,7 +131,7 @@ _BY_STREAM: dict[Stream, tuple[str, ...]] = {
 
 
 def steps(alert: Alert, store: str | None = None) -> tuple[str, ...]:
-    """One to three things to do, the first one first; none when nothing is left to do.
+    """One to four things to do, the first one first; none when nothing is left to do.
 
     ``store``: folder that commands name; None where they need not.
     """
@@ -90,15 +140,14 @@ def steps(alert: Alert, store: str | None = None) -> tuple[str, ...]:
         return ()
     if alert.status == "no_data":
         return _BY_STREAM["no_data"]
-    if finding.stream in _BY_STREAM:
-        return _BY_STREAM[finding.stream]
+    chosen = _BY_STREAM.get(finding.stream) or _BY_CAUSE[finding.cause.name if finding.cause else "unknown"]
+    if finding.tasks:
+        chosen = (_OF_A_GROUP, *(step for step in chosen if step != _ACCEPT))
     # A name that is no plain word would need quoting for the shell and could be made to run something there.
     task = alert.task if PLAIN.fullmatch(alert.task) and alert.task[0] != "-" else "TASK"
     if store is not None:
         task += f" --store {shlex.quote(store)}"
-    return tuple(
-        step.replace("TASK", task) for step in _BY_CAUSE[finding.cause.name if finding.cause else "unknown"]
-    )
+    return tuple(step.replace("TASK", task) for step in chosen)
 
 
 def runbook(alert: Alert, runbooks: str = RUNBOOKS) -> str:

@@ -32,7 +32,7 @@ def text(
     lines += [f"Do: {number}) {step}" for number, step in enumerate(steps(alert, store), start=1)]
     lines += [
         f"Runbook: {runbook(alert, runbooks)}",
-        f"Dashboard: {link(alert.task, dashboard_url)}",
+        f"Dashboard: {link(alert, dashboard_url)}",
         f"Alert {alert.fingerprint}" + (f", for {words.harmless(owner, 60)}" if owner else ""),
     ]
     return "\n".join(lines)
@@ -58,7 +58,7 @@ def body(
         "version": VERSION,
         **json_line(alert),
         "owner": owner,
-        "dashboard": link(alert.task, dashboard_url),
+        "dashboard": link(alert, dashboard_url),
         "runbook": runbook(alert, runbooks),
         "report": None if alert.report is None else _clean(alert.report),
     }
@@ -95,6 +95,11 @@ def json_line(alert: Alert) -> dict[str, Any]:
         "note": None if cause is None else _clean(cause.note),
         "cost_per_day": _number(finding.cost_per_day),
         "currency": _clean(finding.currency),
+        "before": _number(finding.before),
+        "now": _number(finding.now),
+        "quantile": finding.quantile,
+        "group": None if finding.group is None else _clean(finding.group),
+        "tasks": [_clean(task) for task in finding.tasks],
         "value": _number(finding.value),
         "limit": _number(finding.limit),
         "opened": words.iso(alert.opened_ns),
@@ -104,11 +109,15 @@ def json_line(alert: Alert) -> dict[str, Any]:
     }
 
 
-def link(task: str, dashboard_url: str) -> str:
-    """The task's page over the last seven days; the first screen for a name too long for an address."""
+def link(alert: Alert, dashboard_url: str) -> str:
+    """The task's page over the last seven days; the first screen for a group of tasks, or for a name too long
+    for an address.
+    """
     root = dashboard_url.rstrip("/")
-    quoted = quote(task, safe="", errors="replace")
-    return f"{root}/task?task={quoted}&range=7d" if len(quoted) <= LONGEST_LINK else root
+    quoted = quote(alert.task, safe="", errors="replace")
+    if alert.finding.tasks or len(quoted) > LONGEST_LINK:
+        return root
+    return f"{root}/task?task={quoted}&range=7d"
 
 
 def _now_at(finding: Finding) -> float | None:

@@ -8,6 +8,7 @@ from cascade_otel.alerting import words
 from cascade_otel.records import HOUR_NS, Alert, AlertStatus, Finding, Stream
 
 LIMIT_MINUTES = 10
+MOST_NAMED = 10
 
 _STATUS: dict[AlertStatus, str] = {
     "pending": "SUSPECT",
@@ -15,9 +16,24 @@ _STATUS: dict[AlertStatus, str] = {
     "resolved": "RESOLVED",
     "no_data": "NO DATA",
 }
+_EXPLAINED: tuple[Stream, ...] = (
+    "escalation_rate",
+    "confidence_shape",
+    "audited_disagreement",
+    "calibration_gap",
+)
+"""Streams whose cause is inputs, model or threshold."""
 _MOVED: dict[Stream, str] = {
     "escalation_rate": "another escalation rate",
     "confidence_shape": "other confidences",
+    "missing_confidence_rate": "answers without a confidence",
+    "error_rate": "failing calls",
+    "audited_disagreement": "audits that disagree",
+    "calibration_gap": "wrong answers at the same confidence",
+    "latency_accepted": "the latency of accepted calls",
+    "latency_escalated": "the latency of escalated calls",
+    "cost_accepted": "the cost of an accepted call",
+    "cost_escalated": "the cost of an escalated call",
     "tier_errors": "failing calls",
     "missing_confidence": "missing confidences",
     "escalation_limit": "more escalated calls than the limit allows",
@@ -44,9 +60,21 @@ def _what(alert: Alert) -> str:
         return _calm(alert, tier)
     if alert.status == "no_data":
         return "no calls any more"
+    if finding.tasks:
+        tier = f"{len(finding.tasks)} tasks moved together: the first tier"
     match finding.stream:
         case "escalation_rate":
             return f"{tier} escalates {_from_to(finding)}"
+        case "missing_confidence_rate":
+            return f"{tier} gives no confidence in {_levels(finding)}"
+        case "error_rate":
+            return f"{tier} fails in {_levels(finding)}"
+        case "audited_disagreement":
+            return f"audits disagree with {tier} in {_levels(finding)}"
+        case "calibration_gap":
+            return f"{tier} is wrong at the same confidence in {_levels(finding)}"
+        case "latency_accepted" | "latency_escalated" | "cost_accepted" | "cost_escalated":
+            return _amounts(finding)
         case "confidence_shape":
             return f"{tier} gives other confidences than before; it escalates {_from_to(finding)}"
         case "tier_errors":
@@ -75,6 +103,17 @@ def _calm(alert: Alert, tier: str) -> str:
             return f"{tier} escalates as before again: {_now(finding)}"
         case "confidence_shape":
             return f"{tier} gives confidences as before again"
+        case (
+            "missing_confidence_rate"
+            | "error_rate"
+            | "audited_disagreement"
+            | "calibration_gap"
+            | "latency_accepted"
+            | "latency_escalated"
+            | "cost_accepted"
+            | "cost_escalated"
+        ):
+            return f"as before again: {_MOVED[finding.stream]}"
         case "tier_errors":
             return f"{tier} answers again: it fails in {_share(finding)}"
         case "missing_confidence":
@@ -90,10 +129,22 @@ def _calm(alert: Alert, tier: str) -> str:
 def _movement(alert: Alert) -> list[str]:
     finding = alert.finding
     lines = [_since(alert)]
+    if finding.log_needed:
+        lines.append(_certainty(finding))
     if finding.stream in ("escalation_rate", "confidence_shape"):
-        lines += [_certainty(finding), _calls(finding), *_cause(finding)]
-        lines.append(_cost(finding))
-    return [*lines, *_also(alert)]
+        lines.append(_calls(finding))
+    if finding.stream in _EXPLAINED:
+        lines += [*_cause(finding), _cost(finding)]
+    return [*lines, *_tasks(finding), *_also(alert)]
+
+
+def _tasks(finding: Finding) -> list[str]:
+    """The tasks of a group, the clearest first."""
+    if not finding.tasks:
+        return []
+    named = [words.name(task) for task in finding.tasks[:MOST_NAMED]]
+    more = len(finding.tasks) - len(named)
+    return [f"Tasks: {', '.join(named)}" + (f" and {more:,} more." if more else ".")]
 
 
 def _silent(alert: Alert) -> list[str]:
@@ -163,6 +214,9 @@ def _cause(finding: Finding) -> list[str]:
         "model": "the model",
         "inputs": "the inputs",
         "threshold": "the threshold τ",
+        "confidence_scale": "the scale of the confidences",
+        "hidden_inputs": "the inputs, in a way no segment shows",
+        "silent_decay": "answers that got worse at unchanged confidence",
         "model_or_inputs": "the model, or inputs in a way no segment shows",
         "unknown": "cannot be told",
     }
@@ -170,7 +224,8 @@ def _cause(finding: Finding) -> list[str]:
     split = ", ".join(f"{part} {words.effect(effect)}" for part, effect in parts)
     # A cause that cannot be told may come without a split at all.
     known = any(effect.points for _, effect in parts)
-    lines = [f"Likely cause: {named[cause.name]}." + (f" {split[0].upper()}{split[1:]}." if known else "")]
+    likely = " and ".join(named[one] for one in (cause.name, *(n for n in cause.named if n != cause.name)))
+    lines = [f"Likely cause: {likely}." + (f" {split[0].upper()}{split[1:]}." if known else "")]
     return [*lines, words.harmless(cause.note)] if cause.note else lines
 
 
@@ -200,6 +255,27 @@ def _from_to(finding: Finding) -> str:
         return now
     change = words.points(100.0 * (finding.current.rate - finding.reference.rate))
     return f"{now}, was {words.percent(finding.reference.rate)} ({change} points)"
+
+
+def _levels(finding: Finding) -> str:
+    if finding.now is None:
+        return "another share of its calls"
+    was = "" if finding.before is None else f", was {words.percent(finding.before)}"
+    return f"{words.percent(finding.now)} of calls{was}"
+
+
+def _amounts(finding: Finding) -> str:
+    """What a path takes or costs, at the quantile that shows it best."""
+    what, path = finding.stream.split("_")
+    if finding.before is None or finding.now is None or finding.quantile is None:
+        return f"{path} calls have another {what}"
+    before, now = (
+        words.seconds(amount) if what == "latency" else words.money(amount, finding.currency)
+        for amount in (finding.before, finding.now)
+    )
+    which = "half" if finding.quantile == 0.5 else f"{1 - finding.quantile:.0%}"
+    verb = "take longer than" if what == "latency" else "cost more than"
+    return f"{which} of {path} calls {verb} {now}, was {before}"
 
 
 def _now(finding: Finding) -> str:

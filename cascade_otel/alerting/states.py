@@ -13,10 +13,18 @@ from cascade_otel.records import HOUR_NS, Alert, AlertStatus, Finding, Stream
 PRECEDENCE: tuple[Stream, ...] = (
     "tier_errors",
     "missing_confidence",
+    "error_rate",
+    "missing_confidence_rate",
     "escalation_rate",
     "escalation_limit",
     "confidence_shape",
+    "audited_disagreement",
+    "calibration_gap",
     "cost_limit",
+    "cost_accepted",
+    "cost_escalated",
+    "latency_accepted",
+    "latency_escalated",
 )
 """Which stream speaks where several begin in one tick: a failing tier explains the rate, not vice versa."""
 
@@ -58,7 +66,8 @@ def advance(
     absent              nothing is known, nothing changes
     ==================  =====================================================================================
 
-    A fixed limit is *drifting* beyond its limit and *quiet* below it, which resolves it once it is well
+    A task that moves as a part of its group is not told of: the group has an alert of its own, under its
+    name. A fixed limit is *drifting* beyond its limit and *quiet* below it, which resolves it once it is well
     below (``RELIEF``); with too few calls to say, it is absent. There is at most one open alert for each
     task and tier. Its fingerprint never changes. Its content is the newest finding of the stream that named
     it, or of the escalation rate where the shape of the confidences named it. The same alerts and findings
@@ -133,12 +142,16 @@ def _advance_tier(
         if moving or suspect:
             lead = _lead(None, moving or suspect)
             after = _open(tick, streams[lead], "firing" if moving else "pending")
-            _put(changes, None, _join(after, moving), tell=bool(moving))
+            _put(changes, None, _join(after, moving), tell=_of_its_own(streams, moving))
         return
     if moving:
         content = streams[_lead(alert.stream, moving)]
         after = _join(replace(alert, status="firing", finding=content), moving)
-        _put(changes, alert, _touched(tick, alert, after), tell=alert.status == "pending")
+        if alert.status == "pending":
+            # Evidently's report was about fewer calls.
+            after = replace(after, report=None)
+        tell = alert.status == "pending" and _of_its_own(streams, moving)
+        _put(changes, alert, _touched(tick, alert, after), tell=tell)
     elif suspect:
         if alert.status == "pending":
             after = replace(alert, finding=streams[_lead(alert.stream, suspect)])
@@ -146,7 +159,8 @@ def _advance_tier(
             after = replace(alert, status="firing")
         _put(changes, alert, _touched(tick, alert, after), tell=False)
     elif (last := streams.get(alert.finding.stream)) is not None and _is_over(last):
-        _put(changes, alert, _resolved(tick, alert, last), tell=alert.status != "pending")
+        told = alert.status != "pending" and not _is_part(alert.finding)
+        _put(changes, alert, _resolved(tick, alert, last), tell=told)
     elif alert.status == "no_data":
         _put(changes, alert, _touched(tick, alert, replace(alert, status="firing")), tell=False)
 
@@ -169,6 +183,16 @@ def _fall_silent(
     known = alert.stream == "no_data" or "no_data" in alert.also
     _put(changes, alert, _touched(tick, alert, after), tell=alert.status == "pending" or (tell and not known))
     return True
+
+
+def _of_its_own(streams: Mapping[Stream, Finding], moving: Sequence[Stream]) -> bool:
+    """Whether something moves that no group is told of."""
+    return any(not _is_part(streams[stream]) for stream in moving)
+
+
+def _is_part(finding: Finding) -> bool:
+    """Whether a task moved with its group."""
+    return finding.group is not None and not finding.tasks
 
 
 def _is_over(last: Finding) -> bool:

@@ -72,6 +72,13 @@ def money(amount: float, currency: str, sign: bool = False) -> str:
     return f"{shown} {name(currency)}"
 
 
+def seconds(amount: float) -> str:
+    """A length of time with two digits that say something."""
+    if amount >= 100:
+        return f"{amount:,.0f} s"
+    return f"{amount:.2g} s" if amount >= 0.1 else f"{1000 * amount:.2g} ms"
+
+
 def moment(ns: int) -> str:
     """A time, in UTC: ``22 Nov 2026 14:05``."""
     at = datetime.fromtimestamp(ns // SECOND_NS, UTC)

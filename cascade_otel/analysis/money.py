@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cascade_otel.records import Finding, Window
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 
 NANO = 1e9
 CURRENCY = "USD"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from cascade_otel.storage import receiver
+from cascade_otel.storage.receiving import receiver
 
 HOST = "127.0.0.1"
 START_S = 20.0

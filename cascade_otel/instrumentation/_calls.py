@@ -22,6 +22,7 @@ SECOND = 1e9
 NO_RESULT = object()
 """The result of a ``with`` block."""
 COVERED = create_key("cascade-covered")  # what is asked under it, another will tell
+CANARY = create_key("cascade-canary")  # under it the id of the stored prompt that is asked again
 _key = create_key("cascade-call")  # under it the innermost open call rides in the OpenTelemetry context
 late: deque[OpenCall] = deque()  # broken off; handed on with the next call, at collection, at exit
 SUPPRESSED = "suppress_instrumentation"  # the key that the official instrumentations ask for

@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _values
+from cascade_otel.instrumentation._calls import CANARY
 from cascade_otel.instrumentation._cascade_call import OpenCascade
 from cascade_otel.instrumentation._counters import Attributes
 from cascade_otel.instrumentation._series import MOST_PREPARED, Labels, cascade_labels
@@ -57,6 +58,10 @@ class Cascade(Site[OpenCascade]):
             for one, what in zip(self.chosen, ("task", "purpose", "version"), strict=True)
         )
         key: Any = self.name if self.constant else (self.name, *said)
+        canary = call.context.get(CANARY)
+        if canary is not None:
+            said = said[0], semconv.PURPOSES[2], said[2]
+            key = self.name, *said
         try:
             labels = self.labels.get(key)
         except TypeError:  # unhashable, so no name either
@@ -65,6 +70,9 @@ class Cascade(Site[OpenCascade]):
         attributes = call.labels.spans
         if self.describes:
             call.described = self.describe(args, kwargs)
+            attributes = {**attributes, **call.described}
+        if canary:
+            call.described = {**(call.described or {}), semconv.CANARY_ID: str(canary)}
             attributes = {**attributes, **call.described}
         if self.audit is not None:
             call.arguments = args, kwargs

@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 from cascade_otel import semconv
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation import _values
-from cascade_otel.instrumentation._calls import SECOND, end_span, silent
+from cascade_otel.instrumentation._calls import CANARY, SECOND, end_span, silent
 from cascade_otel.instrumentation._cascade import described
 from cascade_otel.instrumentation._cascade_call import cascade_attributes
 from cascade_otel.instrumentation._counters import Attributes
@@ -57,15 +57,20 @@ def record_call(
     root: Span = INVALID_SPAN
     if silent(get_current()):
         return NO_TRACE
+    canary = get_current().get(CANARY)
     with Guard("value", "record_call"):
         # all that may be wrong with what is told is found before the first span starts
         labels = cascade_labels(
             _values.name(cascade),
             _values.name(task),
-            _known(_values.name, purpose),
+            _known(_values.name, purpose) if canary is None else semconv.PURPOSES[2],
             _known(_values.name, version),
         )
-        about = described(_known(_values.name, segment), _known(_values.size, input_size))
+        about = described(
+            _known(_values.name, segment),
+            _known(_values.size, input_size),
+            str(canary) if canary else None,
+        )
         told = _decided(tiers)
         lengths = [round(_values.duration(call.duration_s) * SECOND) for call in tiers]
         whole = _values.time(sum(lengths))

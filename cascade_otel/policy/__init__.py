@@ -9,6 +9,7 @@ from cascade_otel.policy.shapes import (
     HOURS_PER_YEAR,
     PageBudget,
     Policy,
+    Reference,
     TaskPolicy,
     TierPolicy,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "PageBudget",
     "Policy",
     "PolicyError",
+    "Reference",
     "TaskPolicy",
     "TierPolicy",
     "load",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -16,11 +17,14 @@ from cascade_otel.policy.shapes import (
     HOURS_PER_YEAR,
     PageBudget,
     Policy,
+    Reference,
     TaskPolicy,
     TierPolicy,
 )
 from cascade_otel.semconv import TIER_KINDS
 
+FEWEST_DAYS = 7
+"""Of a reference: shorter ones mistake day effects for drift."""
 _TABLES = ("alerts", "webhook", "store", "tiers", "defaults", "tasks")
 
 
@@ -197,6 +201,24 @@ def _thresholds(place: Place, value: Any) -> dict[str, float]:
     return {tier: _number(place.at(tier), each, least=0.0, most=1.0) for tier, each in table.items()}
 
 
+def _reference(place: Place, value: Any) -> Reference:
+    table = _table(place, value)
+    _known(place, table, ("version", "from", "to"))
+    if set(table) == {"version"}:
+        return Reference(version=_text(place.at("version"), table["version"]))
+    if set(table) != {"from", "to"}:
+        raise place.error('wants {version = "…"}, or {from = 2026-10-01, to = 2026-10-14}')
+    for key, day in table.items():
+        if type(day) is not dt.date:
+            raise place.at(key).error(f"is {day!r}; wanted: a day without quotes, as 2026-10-01")
+    start, last = ((table[key] - dt.date(1970, 1, 1)).days for key in ("from", "to"))
+    if last - start + 1 < FEWEST_DAYS:
+        raise place.at("to").error(
+            f"makes {last - start + 1} days; wanted: at least {FEWEST_DAYS} days from {table['from']}"
+        )
+    return Reference(start, last + 1)
+
+
 def _count(place: Place, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise place.error(f"is {value!r}; wanted: a whole number from 1 on")
@@ -248,4 +270,6 @@ _TASK_KEYS: Mapping[str, Callable[[Place, Any], Any]] = {
     "tier_error_rate": _share,
     "missing_confidence_rate": _share,
     "min_calls": _count,
+    "reference": _reference,
+    "risk_limit": _share,
 }

@@ -27,6 +27,18 @@ class TierPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """What a task is compared with, where that is not the trailing weeks: fixed days, or since a version."""
+
+    start_day: int | None = None
+    """First UTC day, since 1970; with ``end_day``."""
+    end_day: int | None = None
+    """The day after the last."""
+    version: str | None = None
+    """The reference begins when this ``cascade.version`` first decided a call."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskPolicy:
     """What holds for one task. None: not said."""
 
@@ -53,6 +65,10 @@ class TaskPolicy:
     """Most these audits may cost a day (USD)."""
     version: str | None = None
     """The user's own configuration or prompt version."""
+    reference: Reference | None = None
+    """What the drift job compares with; None: the trailing weeks."""
+    risk_limit: float | None = None
+    """Largest share of all calls that may be accepted and wrong: what advice on τ keeps to."""
 
     def threshold_of(self, tier: str) -> float | None:
         """τ of one of ``tiers``, None where it has none: the last one's answer always stands."""
@@ -95,6 +111,8 @@ class Policy:
         audit_cost_per_day = 1.0
         cost_per_day = 20.0
         escalation_limit = 0.6
+        risk_limit = 0.05            # most calls that may be accepted and wrong, for advice on τ
+        reference = {version = "prompt 3"}  # or {from = 2026-10-01, to = 2026-10-14}, both included
     """
 
     page_budget: PageBudget = PageBudget()

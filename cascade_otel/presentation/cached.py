@@ -9,9 +9,10 @@ from typing import Any, TypeVar, cast
 import streamlit as st
 
 from cascade_otel.presentation import frames, source, task_frames, task_page
+from cascade_otel.presentation import second_opinion as opinions
 from cascade_otel.presentation.periods import Period, period
 from cascade_otel.presentation.source import Source
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from cascade_otel.storage.state import State
 
@@ -65,6 +66,13 @@ def watch(place: Source, version: str) -> source.Watch:
     """What the drift job says."""
     state = _opened(place)
     return source.watch(state) if state else source.Watch()
+
+
+@_kept(MINUTE, entries=2)
+def second_opinion(place: Source, version: str) -> tuple[int, opinions.SecondOpinions] | None:
+    """Evidently's pages beside the detector's, as last counted, and in which hour; None: never."""
+    state = _opened(place)
+    return opinions.kept(state) if state else None
 
 
 def shown(place: Source, version: str, chosen: str, now_hour: int) -> Period:

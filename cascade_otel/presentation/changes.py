@@ -32,7 +32,7 @@ class Mark:
 
     time_ms: int
     label: str
-    kind: Literal["alarm", "change", "version"]
+    kind: Literal["alarm", "suspect", "change", "version"]
     row: int = 0
     """Line of text at the top of the chart the label stands in, so that labels do not meet."""
     side: Literal["left", "right"] = "right"
@@ -40,11 +40,14 @@ class Mark:
 
 
 def alarm_marks(one: Verdict) -> list[Mark]:
-    """When the alarm was given, and where the change is put."""
+    """When the alarm was given or the evidence sufficed for one, and where the change is put."""
     marks = []
     lead = one.lead
     if lead is not None and one.since_hour is not None:
         marks.append(Mark(one.since_hour * HOUR_MS, f"change {words.hour(one.since_hour)}", "change"))
+        if lead.state == "suspect" and lead.suspect_hour is not None:
+            label = f"suspect {words.hour(lead.suspect_hour)}"
+            marks.append(Mark(lead.suspect_hour * HOUR_MS, label, "suspect"))
         if lead.paged_hour is not None:
             marks.append(Mark(lead.paged_hour * HOUR_MS, f"alarm {words.hour(lead.paged_hour)}", "alarm"))
     elif one.firing is not None:

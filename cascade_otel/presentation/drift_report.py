@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from cascade_otel.presentation import words
+from cascade_otel.presentation import evidently_process, words
+from cascade_otel.presentation.evidently_child import EFFECT_SIZES
 from cascade_otel.records import Finding, UserError, Window
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 
-COLUMNS = ("confidence", "latency_s", "cost")
+COLUMNS = ("confidence", "escalated", "latency_s", "cost")
+SCORES = ["column", "method", "score", "threshold", "drifted", *EFFECT_SIZES]
 MOST_ROWS = 20_000
 FEWEST_VALUES = 30
 TIMEOUT_S = 180
@@ -31,7 +30,8 @@ class DriftReport:
 
     html: Path
     columns: pd.DataFrame
-    """column, method, score, threshold, drifted."""
+    """Of each column what the method that Evidently chooses says: column, method, score, threshold, drifted;
+    and the effect sizes psi, wasserstein, jensenshannon."""
     note: str
     """Which windows and how many calls were compared, and what was left out."""
 
@@ -46,10 +46,10 @@ def write(
 ) -> Path:
     """Compares the calls of a finding's (or a task's) first tier in two windows; the path of the HTML.
 
-    Confidence is the first tier's; latency, in seconds, and cost are those of the whole call. At most
-    ``MOST_ROWS`` calls a side are drawn. A column with too few values on either side is left out. Beside the
-    HTML there is a JSON file of the scores. Raises UserError where there is nothing to compare, or Evidently
-    fails or takes too long.
+    Confidence and escalation (0 or 1) are the first tier's; latency, in seconds, and cost are those of the
+    whole call. At most ``MOST_ROWS`` calls a side are drawn. A column with too few values on either side is
+    left out. Beside the HTML there is a JSON file of the scores. Raises UserError where there is nothing to
+    compare, or Evidently fails or takes too long.
     """
     task = about if isinstance(about, str) else about.task
     tier = None if isinstance(about, str) else about.tier
@@ -70,7 +70,8 @@ def write(
         made = Path(scratch)
         before[enough].to_parquet(made / "reference.parquet")
         after[enough].to_parquet(made / "current.parquet")
-        _run_child(made, timeout_s)
+        files = ("reference.parquet", "current.parquet", "report.html", "scores.json")
+        evidently_process.run(("report", *files), made, timeout_s)
         scores = {"note": note, "columns": json.loads((made / "scores.json").read_text(encoding="utf-8"))}
         (made / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
         (made / "scores.json").replace(folder / f"{name}.json")
@@ -87,10 +88,7 @@ def newest(state: Path, task: str) -> DriftReport | None:
         scores = html.with_suffix(".json")
         if scores.is_file():
             told = json.loads(scores.read_text(encoding="utf-8"))
-            columns = pd.DataFrame(
-                told["columns"], columns=["column", "method", "score", "threshold", "drifted"]
-            )
-            return DriftReport(html, columns, str(told["note"]))
+            return DriftReport(html, pd.DataFrame(told["columns"], columns=SCORES), str(told["note"]))
     return None
 
 
@@ -123,35 +121,8 @@ def _calls(reader: Reader, task: str, tier: str | None, window: Window) -> pd.Da
     return pd.DataFrame(
         {
             "confidence": joined["confidence_nano"].to_numpy(float) / 1e9,
+            "escalated": joined["escalated"].to_numpy(float),
             "latency_s": joined["duration_ns"].to_numpy(float) / 1e9,
             "cost": joined["cost_nano"].to_numpy(float) / 1e9,
         }
     )
-
-
-def _run_child(folder: Path, timeout_s: float) -> None:
-    package = Path(__file__).parents[2]
-    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"DO_NOT_TRACK": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    names = ("reference.parquet", "current.parquet", "report.html", "scores.json")
-    command = [sys.executable, "-m", "cascade_otel.presentation.evidently_child", *names]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"Evidently took more than {timeout_s:g} s and was stopped; try again when the machine is idle"
-        ) from error
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise UserError(
-            f"Evidently ended with status {done.returncode} and said: {said}; wanted: evidently 0.7.23, "
-            "type: pip install 'cascade-otel[watch]'"
-        )

@@ -277,8 +277,13 @@ def _escalation_tooltip(frame: Escalation) -> list[Spec]:
 
 def _marks(marks: Sequence[Mark], time: Spec, rate: Spec, line: float, colours: Palette) -> list[Spec]:
     """Lines down from their labels, each label ``line`` (in units of the rate) below the one before."""
-    colour = {"alarm": colours.alarm, "change": colours.alarm, "version": colours.mark}
-    dash = {"alarm": [1, 0], "change": [5, 3], "version": [2, 3]}
+    colour = {
+        "alarm": colours.alarm,
+        "change": colours.alarm,
+        "suspect": colours.alarm,
+        "version": colours.mark,
+    }
+    dash = {"alarm": [1, 0], "change": [5, 3], "suspect": [8, 2, 2, 2], "version": [2, 3]}
     top = rate["scale"]["domain"][1]
     layers: list[Spec] = []
     for mark in marks:

@@ -10,22 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cascade_otel.analysis.savings import Strongest, strong_only, without_cost
+from cascade_otel.analysis.value.quantiles import of_cells
+from cascade_otel.analysis.value.savings import spending
+from cascade_otel.analysis.value.summary import OUTSIDE
 from cascade_otel.presentation import words
 from cascade_otel.presentation.periods import Period
-from cascade_otel.presentation.quantiles import of_cells
 from cascade_otel.presentation.source import Watch
 from cascade_otel.presentation.verdicts import COLOURS, Verdict, verdict
 from cascade_otel.records import TaskHours
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 
 NANO = 1e9
-OUTSIDE = " (outside a cascade)"
-"""Marks tiers that were called with no cascade around them; their calls are tier calls."""
 COUNTS = (
-    "n", "escalated", "errors", "cancelled", "abandoned", "costed", "cost_nano", "duration_ns",
-    "escalated_duration_ns",
+    "n", "escalated", "errors", "cancelled", "abandoned", "repeated", "costed", "cost_nano", "weight_ppm",
+    "duration_ns", "escalated_duration_ns",
 )  # fmt: skip
 BY_TASK = ("task", "tier", "tier_index")
 STATE_HELP = "What the drift job says; it judges a task by hours that are over."
@@ -63,7 +62,7 @@ class Now:
     states: dict[str, str]
     """Colour of each state in the table."""
     worst: str | None
-    """The first task of the table where it has drifted or is suspect."""
+    """The first task of the table that has drifted or is suspect."""
 
 
 def now(reader: Reader, watch: Watch, period: Period) -> Now:
@@ -94,7 +93,7 @@ def now(reader: Reader, watch: Watch, period: Period) -> Now:
         tuple(one.task for one in verdicts),
         top or 100.0,
         {one.state: COLOURS.get(one.state, "gray") for one in verdicts},
-        verdicts[0].task if verdicts and verdicts[0].since_hour is not None else None,
+        next((one.task for one in verdicts if one.since_hour is not None and not one.is_group), None),
     )
 
 
@@ -107,37 +106,6 @@ def by_bucket(hour: NDArray[np.int64], value: NDArray[Any], period: Period) -> N
     finished = hour < period.complete_hour
     bucket = (hour[finished] - period.start_hour) // period.step
     return np.bincount(bucket, value[finished].astype(float), period.buckets).astype(np.float64)
-
-
-def savings(sums: pd.DataFrame, paid: pd.DataFrame) -> tuple[float | None, str]:
-    """1 - cost / what the same calls had cost, had the last tier answered every one, and why it is unknown.
-
-    None where no task tells, and where a tier records no cost; the rule is that of ``analysis.savings``.
-    ``sums`` are of tasks, tiers and their indices; ``paid`` those rows of them that make up the cost.
-    """
-    production = sums[sums["purpose"] == ""]
-    made = production[production["kind"] == schema.CASCADE].groupby("task")["n"].sum()
-    tiers = sums[(sums["kind"] == schema.TIER) & sums["task"].isin(made.index) & (sums["tier"] != "")]
-    visits = tiers[tiers["purpose"] == ""]
-    done = visits["n"] - visits["errors"] - visits["cancelled"] - visits["abandoned"]
-    if reason := without_cost(visits.assign(done=done)):
-        return None, reason
-    costs = paid.groupby("task")["cost_nano"].sum()
-    index = tiers.groupby("task")["tier_index"]
-    last = tiers[(tiers["tier_index"] == index.transform("max")) & (index.transform("nunique") > 1)]
-    asked = {
-        purpose: dict(zip(own["task"], zip(own["costed"], own["cost_nano"], strict=True), strict=True))
-        for purpose in ("", "audit")
-        for own in [last[last["purpose"] == purpose].groupby("task", as_index=False).sum(numeric_only=True)]
-    }
-    spent = against = 0.0
-    for task in costs.index[costs.index.isin(last["task"])]:
-        (reached, reached_cost), (audited, audited_cost) = (one.get(task, (0, 0)) for one in asked.values())
-        strongest = Strongest(int(reached), float(reached_cost), int(audited), float(audited_cost))
-        alone, _ = strong_only(max(int(made[task]) - strongest.reached, 0), strongest)
-        if alone is not None:
-            spent, against = spent + float(costs[task]), against + alone
-    return (1 - spent / against if against else None), ""
 
 
 def _calls(total: int, calls: pd.DataFrame, period: Period) -> Tile:
@@ -165,9 +133,10 @@ def _cost(paid: pd.DataFrame, sums: pd.DataFrame, period: Period) -> Tile:
     spent = float(paid["cost_nano"].sum())
     known = int(paid["costed"].sum())
     trend = by_bucket(paid["hour"].to_numpy(), paid["cost_nano"].to_numpy() / NANO, period)
-    saved, reason = savings(sums, _paid(sums))
+    money = spending(sums)[None]
+    saved = money.savings
     note = (
-        (words.name(reason, 80) if reason and known else "")
+        (words.name(money.reason, 80) if money.reason and known else "")
         if saved is None
         else f"{words.share(saved)} saved against strong-only"
         if saved >= 0
@@ -265,13 +234,6 @@ def _row(one: Verdict, total: tuple[int, int], rates: NDArray[np.float64]) -> di
         if one.cost_per_day is None
         else words.change_of_money(one.cost_per_day, one.currency),
     }
-
-
-def _paid(sums: pd.DataFrame) -> pd.DataFrame:
-    """The rows that make up the cost: cascade calls, or where these have none, tier calls."""
-    production = sums[sums["purpose"] == ""]
-    calls = production[production["kind"] == schema.CASCADE]
-    return calls if calls["costed"].sum() else production[production["kind"] == schema.TIER]
 
 
 def _cost_per_day(paid: pd.DataFrame, period: Period) -> dict[str, float]:

@@ -13,12 +13,10 @@ from cascade_otel.presentation.periods import Period
 from cascade_otel.presentation.task_frames import Tier
 from cascade_otel.statistics.calibration import ece, reliability
 from cascade_otel.statistics.deferral import deferral_curve
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 
 ENOUGH = 50
 """Fewer labelled calls make a chart that says nothing."""
-FINEST, MOST_COPIES = 8, 1000
-"""Copies of the rarest kind of call, and the most of any."""
 NO_LABELS = (
     "No labels yet. Tell which answers were right, at any later time: "
     "feedback(trace_id, tier, correct, source=…)."
@@ -68,7 +66,8 @@ def calibration(labels: pd.DataFrame, tier: Tier, period: Period) -> Reliability
     if len(own) < ENOUGH:
         return Reliability(nothing, "", _few(len(own)) or NO_LABELS)
     score, right = own["confidence"].to_numpy(float), own["correct"].to_numpy(bool)
-    found = reliability(score, right)
+    weight = _weights(own["escalated"].fillna(False).to_numpy(bool), tier, period)
+    found = reliability(score, right, weight=weight)
     bins = pd.DataFrame(
         {
             "low": found.edges[:-1],
@@ -80,8 +79,7 @@ def calibration(labels: pd.DataFrame, tier: Tier, period: Period) -> Reliability
             "calls": found.calls,
         }
     )
-    weight = _weights(own["escalated"].fillna(False).to_numpy(bool), tier, period)
-    gap = ece(np.repeat(score, weight), np.repeat(right, weight))
+    gap = ece(score, right, weight=weight)
     labelled = f"{words.count(len(own))} labelled calls, {period.name}"
     note = f"{labelled}; mean gap (ECE) {gap:.3f}; figures: calls in the bin"
     return Reliability(bins[bins["calls"] > 0].reset_index(drop=True), note)
@@ -99,10 +97,10 @@ def deferral(labels: pd.DataFrame, tier: Tier, threshold: float | None, period: 
         return Deferral(nothing, None, threshold, "", NO_PAIRS)
     weight = _weights(pairs["escalated"].to_numpy(bool), tier, period)
     score, cheap, strong = (
-        np.repeat(pairs[name].to_numpy(kind), weight)
+        pairs[name].to_numpy(kind)
         for name, kind in (("confidence", float), ("correct", bool), ("strong_correct", bool))
     )
-    escalated, accuracy = deferral_curve(score, cheap, strong, thresholds=None)
+    escalated, accuracy = deferral_curve(score, cheap, strong, thresholds=None, weight=weight)
     # Escalating the calls below τ: the corner after the i lowest confidences belongs to the next one as τ.
     corners = np.append(np.unique(score), np.inf)
     curve = pd.DataFrame({"escalated": escalated, "accuracy": accuracy, "threshold": corners})
@@ -127,15 +125,15 @@ def _pairs(labels: pd.DataFrame, tier: Tier) -> pd.DataFrame:
     return cheap.merge(strong.rename(columns={"correct": "strong_correct"}), on=["trace_hi", "trace_lo"])
 
 
-def _weights(escalated: NDArray[np.bool_], tier: Tier, period: Period) -> NDArray[np.int64]:
-    """(n,) whole copies that give accepted and escalated calls the shares they have in all traffic."""
+def _weights(escalated: NDArray[np.bool_], tier: Tier, period: Period) -> NDArray[np.float64]:
+    """(n,) how many calls each labelled one stands for, so that as many are accepted as in all traffic."""
     own = tier.rows[tier.rows["hour"] >= period.start_hour]
     traffic = int(own["escalated"].sum()), int((own["decided"] - own["escalated"]).sum())
     labelled = int(escalated.sum()), int((~escalated).sum())
-    each = np.array([all_ / some if some else 0.0 for all_, some in zip(traffic, labelled, strict=True)])
-    smallest = min((one for one in each if one > 0), default=1.0)
-    copies = np.clip(np.rint(FINEST * each / smallest), 1, MOST_COPIES).astype(np.int64)
-    return copies[np.where(escalated, 0, 1)]
+    each = np.array(
+        [all_ / some if some and all_ else 1.0 for all_, some in zip(traffic, labelled, strict=True)]
+    )
+    return np.asarray(each[np.where(escalated, 0, 1)])
 
 
 def _few(labelled: int) -> str:

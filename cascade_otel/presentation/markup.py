@@ -49,13 +49,21 @@ def task_address(task: str, chosen: str) -> str:
     return f"task?task={quote(task, safe='')}&range={quote(chosen, safe='')}"
 
 
+def links(tasks: Sequence[str], chosen: str) -> str:
+    """Tasks, each with a link to its page of a ``chosen`` range."""
+    return f'<div style="overflow-wrap:anywhere">{", ".join(_link(task, chosen) for task in tasks)}</div>'
+
+
 def _line(line: Line, chosen: str | None) -> str:
     if line.task is None:
         return escape(line.text)
-    name = escape(words.name(line.task))
     if chosen is None:
-        return f"<strong>{name}</strong> {escape(line.text)}"
-    address = escape(task_address(line.task, chosen), quote=True)
+        return f"<strong>{escape(words.name(line.task))}</strong> {escape(line.text)}"
+    return f"{_link(line.task, chosen)} {escape(line.text)}"
+
+
+def _link(task: str, chosen: str) -> str:
+    address = escape(task_address(task, chosen), quote=True)
     style = "color:inherit;text-decoration:underline;text-underline-offset:3px"
-    link = f'<a href="{address}" target="_self" style="{style}"><strong>{name}</strong></a>'
-    return f"{link} {escape(line.text)}"
+    name = escape(words.name(task))
+    return f'<a href="{address}" target="_self" style="{style}"><strong>{name}</strong></a>'

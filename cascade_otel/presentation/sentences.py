@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from cascade_otel.presentation import words
+from cascade_otel.presentation import moved, words
 from cascade_otel.presentation.periods import Period
+from cascade_otel.presentation.second_opinion import SecondOpinion
 from cascade_otel.presentation.source import Reach, Watch
 from cascade_otel.presentation.task_frames import Escalation, Latency
 from cascade_otel.presentation.verdicts import CAUSES, LIMITS, Verdict, newest, verdict
-from cascade_otel.records import SECOND_NS, Alert, Finding, Stream
+from cascade_otel.records import HOUR_NS, SECOND_NS, Alert, Finding, Stream
+from cascade_otel.storage.state import Baseline
 
 Tone = Literal["bad", "warn", "good", "plain"]
 STALE_S = 3 * 3600
@@ -23,6 +25,10 @@ NO_DECISIONS = "No call in this range decided whether to escalate."
 NO_CONFIDENCE = (
     "No confidence was recorded in this range. Say where it comes from: @tier(…, confidence=…), or a @scorer."
 )
+
+SUSPECT = "Nobody is alerted yet: it pages if the change stands, and ends without a word if it was a spike."
+NO_DATA = "Whether it has shifted cannot be said until calls are back; an alert that was open stays open."
+MOST_SUSPECTS = 3
 
 _OVER: dict[Stream, tuple[str, str]] = {
     "tier_errors": ("{share} of calls to {tier} fail", "{share} of calls to {tier} failed,"),
@@ -47,6 +53,7 @@ class Line:
 def banner(watch: Watch, tasks: int, reach: Reach | None, now_ns: int) -> tuple[Line, ...]:
     """Everything that is wrong, worst first; one line that says so where nothing is."""
     trouble = [_alert_line(alert, newest(watch.findings, alert), now_ns) for alert in _worst_first(watch)]
+    trouble += _suspects(watch, now_ns)
     if reach is None:
         return (*trouble, Line("plain", None, "No calls have arrived yet."))
     if job := _job_line(watch, now_ns):
@@ -71,12 +78,12 @@ def task_line(one: Verdict, now_ns: int) -> Line:
             return Line("plain", one.task, "has not been judged yet: the drift job has not run.")
         return Line("plain", one.task, f"is new: {_first_judged(one.first_hour)}.")
     if lead.state == "suspect":
-        return Line("warn", one.task, f"is suspect: {_moved(lead)}. It alerts when the change has stood.")
+        return _suspect_line(lead, now_ns)
     if lead.state == "learning":
-        text = f"is {one.state}: what is normal for it is being learned. Fixed limits hold meanwhile."
-        return Line("plain", one.task, text)
+        return Line("plain", one.task, f"is {one.state}: {_learning(lead)}")
     if lead.state == "no_data":
-        return Line("warn", one.task, "has sent no calls for a while.")
+        since = f"since {words.hour(lead.since_hour)}" if lead.since_hour is not None else "for a while"
+        return Line("warn", one.task, f"has sent no calls {since}. {NO_DATA}")
     if lead.state == "drifting":
         return Line("bad", one.task, f"is drifting: {_moved(lead)}.")
     text = "is quiet."
@@ -145,6 +152,36 @@ def reading_of_latency(frame: Latency, over: Period) -> str:
     return "; ".join([*parts, "whole days (UTC)"] if parts else [])
 
 
+def reference(baseline: Baseline | None) -> str:
+    """What a task is compared with, and why with that; empty where nothing was chosen yet."""
+    if baseline is None:
+        return ""
+    start, end = (
+        words.hour(hour).removesuffix(" 00:00 UTC") for hour in (baseline.start_hour, baseline.end_hour)
+    )
+    chosen = words.moment(baseline.at_ns)
+    return (
+        f"Compared with {start} to {end}: "
+        + {
+            "trailing": "past days that move on as long as the task is quiet.",
+            "pinned": "past days that are held still until the task is quiet again.",
+            "accepted": f"what began then was accepted as the new normal on {chosen}.",
+            "version": f"the days since its version came, chosen on {chosen}.",
+            "chosen": "days that cascade.toml names.",
+        }[baseline.reason]
+    )
+
+
+def part_of_group(one: Verdict) -> str:
+    """Where the task moved together with others, with which; empty otherwise."""
+    lead = one.lead
+    if lead is None or lead.group is None:
+        return ""
+    if lead.tasks:
+        return f"It is about {words.name(lead.group)}: one page for all of them."
+    return f"It moved together with {words.name(lead.group)}, for which there is one page."
+
+
 def accept_command(task: str, store: str) -> str:
     """What to type to take a task's shift as the new normal."""
     return f"cascade-otel drift accept {shlex.quote(task)} \\\n  --store {shlex.quote(store)}"
@@ -153,6 +190,22 @@ def accept_command(task: str, store: str) -> str:
 def report_command(task: str, store: str) -> str:
     """What to type for Evidently's report about a task."""
     return f"cascade-otel drift --evidently {shlex.quote(task)} \\\n  --store {shlex.quote(store)}"
+
+
+def second_opinion_command(store: str) -> str:
+    """What to type to count the pages that Evidently's methods would have sent."""
+    return f"cascade-otel drift --also psi,wasserstein,ks \\\n  --store {shlex.quote(store)}"
+
+
+def second_opinion(one: SecondOpinion) -> str:
+    """The counts of one task in a sentence."""
+    if not one.days:
+        return "None of the days could be compared: too few calls."
+    theirs = ", ".join(
+        f"{method.method} {method.pages}" if method.days else f"{method.method} cannot be computed"
+        for method in one.methods
+    )
+    return f"Pages about this task in {one.days} days. Evidently: {theirs}; the detector: {one.ours}."
 
 
 def _worst_first(watch: Watch) -> Iterable[Alert]:
@@ -189,20 +242,49 @@ def _alert_line(alert: Alert, latest: Finding | None, now_ns: int) -> Line:
 
 def _moved(finding: Finding, since: str = "") -> str:
     before, after = finding.reference, finding.current
-    rates = f"{words.share(before.rate)} → {words.share(after.rate)}" if before and after else ""
-    if finding.stream == "confidence_shape":
-        start = "confidences are spread otherwise than before"
-        rates = f"escalation {rates}" if rates else ""
-    else:
-        start, rates = f"escalation {rates}".strip(), ""
+    rates = ""
+    if finding.stream == "confidence_shape" and before and after:
+        rates = f"escalation {words.share(before.rate)} → {words.share(after.rate)}"
     if not since and finding.since_hour is not None:
         since = f"since {words.hour(finding.since_hour)}"
-    parts = [f"{start} {since}".strip(), rates]
+    parts = [f"{moved.change(finding)} {since}".strip(), rates]
+    if finding.tasks:
+        parts.append(f"{len(finding.tasks)} tasks affected")
     if finding.cause:
         parts.append(_cause(finding))
     if finding.cost_per_day is not None:
         parts.append(f"{words.change_of_money(finding.cost_per_day, finding.currency)} a day")
     return ", ".join(part for part in parts if part)
+
+
+def _suspects(watch: Watch, now_ns: int) -> list[Line]:
+    """Tasks whose evidence suffices, but has not stood; those that alert already are told as alerts."""
+    told = {alert.task for alert in watch.alerts if alert.status in ("firing", "no_data")}
+    found = sorted(
+        (verdict(watch.of(task), task) for task in {one.task for one in watch.findings} - told),
+        key=lambda one: one.order,
+    )
+    leads = [one.lead for one in found if one.lead and one.lead.state == "suspect"]
+    lines = [_suspect_line(lead, now_ns) for lead in leads[:MOST_SUSPECTS]]
+    if more := len(leads) - len(lines):
+        lines.append(
+            Line("warn", None, f"{more} more {'is' if more == 1 else 'are'} suspect: see the table.")
+        )
+    return lines
+
+
+def _suspect_line(finding: Finding, now_ns: int) -> Line:
+    known = "is suspect"
+    if finding.suspect_hour is not None:
+        known = f"has been suspect for {words.age((now_ns - finding.suspect_hour * HOUR_NS) / SECOND_NS)}"
+    parts = ", ".join(filter(None, [_moved(finding), moved.evidence(finding)]))
+    return Line("warn", finding.task, f"{known}: {parts}. {SUSPECT}")
+
+
+def _learning(finding: Finding) -> str:
+    left = max(finding.days_needed - finding.days_learned, 1)
+    days = "1 more whole day" if left == 1 else f"{left} more whole days"
+    return f"{days} of calls until it is judged. Fixed limits hold meanwhile."
 
 
 def _cause(finding: Finding) -> str:
@@ -217,16 +299,17 @@ def _cause(finding: Finding) -> str:
 def _evidence(finding: Finding) -> str:
     if not finding.log_needed:
         return ""
-    return (
-        f"Evidence of a change: {max(finding.log_evidence, 0):.1f}; an alert needs {finding.log_needed:.1f}."
+    needs = (
+        f"Evidence of a change: {max(finding.log_evidence, 0):.1f}; an alert needs {finding.log_needed:.1f}"
     )
+    if finding.state != "suspect":
+        return f"{needs}."
+    since = f" since {words.hour(finding.suspect_hour)}" if finding.suspect_hour is not None else ""
+    return f"{needs}, which it has{since}: it pages if that stands."
 
 
 def _quiet(watch: Watch) -> tuple[Tone, str]:
     found = [one for one in watch.findings if one.stream not in LIMITS]
-    suspects = sorted({one.task for one in found if one.state == "suspect"})
-    if suspects:
-        return "good", f"No alert; {len(suspects)} suspect: {', '.join(map(words.name, suspects[:3]))}."
     if any(one.state != "learning" for one in found):
         return "good", "Nothing has shifted."
     if found or watch.next_hour is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_otel.records import HOUR_NS, Alert, Finding
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 from cascade_otel.storage.state import Baseline, State, default_path
 
 JOB = "drift"

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cascade_otel.analysis.value.quantiles import edges, of_cells
 from cascade_otel.presentation import words
 from cascade_otel.presentation.changes import Mark, alarm_marks, stack, version_marks
 from cascade_otel.presentation.frames import by_bucket
 from cascade_otel.presentation.periods import Period
-from cascade_otel.presentation.quantiles import edges, of_cells
 from cascade_otel.presentation.source import Watch
 from cascade_otel.presentation.verdicts import Verdict, verdict
 from cascade_otel.records import CELLS, Window
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 
 HOUR_MS = 3_600_000
 BAND_SD = 1.96

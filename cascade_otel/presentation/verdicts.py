@@ -13,6 +13,9 @@ CAUSES: dict[CauseName, str] = {
     "model": "model",
     "inputs": "inputs",
     "threshold": "threshold",
+    "confidence_scale": "confidence scale",
+    "hidden_inputs": "hidden inputs",
+    "silent_decay": "silent decay",
     "model_or_inputs": "model or inputs",
     "unknown": "unknown",
 }
@@ -39,6 +42,11 @@ class Verdict:
     """Worst first, and among equals the one with more evidence."""
     first_hour: int | None = None
     """When a task is judged that has not been yet; None: it has been, or no job ticks."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is about several tasks that moved together: it has no calls of its own."""
+        return self.lead is not None and bool(self.lead.tasks)
 
     @property
     def current(self) -> Window | None:
@@ -116,8 +124,9 @@ def newest(findings: Iterable[Finding], alert: Alert) -> Finding | None:
     return next((one for one in findings if (one.task, one.tier, one.stream) == about), None)
 
 
-def _worst_first(finding: Finding) -> tuple[int, float]:
-    return _RANK[finding.state], -finding.log_evidence
+def _worst_first(finding: Finding) -> tuple[int, bool, float]:
+    # The escalation rate speaks for what moved with it, as it does in alerts.
+    return _RANK[finding.state], finding.stream != "escalation_rate", -finding.log_evidence
 
 
 def _state(lead: Finding | None, first_hour: int | None) -> str:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from cascade_otel.records import SECOND_NS
 
 NAME_LIMIT = 48
+NANO_DIGITS = 9
+"""No amount is recorded finer than this."""
 NOTHING = "–"
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£"}
 
@@ -35,11 +37,13 @@ def points(value: float) -> str:
 
 
 def money(amount: float | None, currency: str = "USD") -> str:
-    """$12.40, $0.0031, $1,240; a dash where costs are unknown."""
+    """$12.40, $0.0031, $0.000021, $1,240; a dash where costs are unknown."""
     if amount is None or math.isnan(amount):
         return NOTHING
     size = abs(amount)
     digits = 0 if size >= 1000 else 2 if size >= 0.1 or size == 0 else 4
+    if 0 < size < 0.001:
+        digits = min(1 - math.floor(math.log10(size)), NANO_DIGITS)
     sign, number = "−" if amount < 0 else "", f"{size:,.{digits}f}"
     return (
         f"{sign}{_SYMBOLS[currency]}{number}"

@@ -67,7 +67,7 @@ def run_all(options: Options) -> int:
     a longer wait each time; one that ends because of a mistake of the caller's ends all, with code 2.
     Raises UserError before anything starts where an address, the store or the state cannot be had.
     """
-    from cascade_otel.storage.access import check_reach, tls_of
+    from cascade_otel.storage.receiving.access import check_reach, tls_of
 
     tls = tls_of(options.tls_cert, options.tls_key)
     check_reach(options.host, _token(), tls, options.behind_proxy)
@@ -122,7 +122,7 @@ def check_ports(host: str, port: int, dashboard_port: int, grpc_port: int = 0) -
 
 
 def _check_port(host: str, port: int, option: str) -> None:
-    from cascade_otel.storage.receiver import MAX_PORT, bind
+    from cascade_otel.storage.receiving.receiver import MAX_PORT, bind
 
     if not 1 <= port <= MAX_PORT:
         raise UserError(
@@ -165,7 +165,7 @@ def _token() -> str | None:
 
 
 def _receiver(options: Options) -> None:
-    from cascade_otel.storage import access, receiver
+    from cascade_otel.storage.receiving import access, receiver
 
     _check_port(options.host, options.port, "--port")
     if options.grpc_port:
@@ -183,10 +183,10 @@ def _receiver(options: Options) -> None:
 
 
 def _metrics(options: Options) -> bytes:
-    from cascade_otel import job
+    from cascade_otel.job import metrics
 
     with State(options.state_path) as state:
-        return job.job_metrics(state)
+        return metrics.job_metrics(state)
 
 
 def _drift(options: Options) -> None:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cascade_otel import semconv
 from cascade_otel.records import HOUR_NS, SECOND_NS
-from cascade_otel.storage import otlp_metrics
-from cascade_otel.storage.otlp_metrics import Point
+from cascade_otel.storage.otlp import metrics as otlp_metrics
+from cascade_otel.storage.otlp.metrics import Point
 
 if TYPE_CHECKING:
     import pandas as pd

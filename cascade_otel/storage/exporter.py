@@ -10,8 +10,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from cascade_otel.storage.decode import decode
-from cascade_otel.storage.put_aside import keep
+from cascade_otel.storage.otlp.decode import decode
+from cascade_otel.storage.receiving.put_aside import keep
 from cascade_otel.storage.segments import Store
 
 logger = logging.getLogger(__name__)

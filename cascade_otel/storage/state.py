@@ -38,6 +38,7 @@ UPGRADES = (
     CREATE TABLE lease (place INTEGER PRIMARY KEY CHECK (place = 0), owner TEXT NOT NULL, until_ns
     INTEGER NOT NULL);
     """,
+    "CREATE TABLE memory (name TEXT PRIMARY KEY, at_hour INTEGER NOT NULL, body BLOB NOT NULL)",
 )
 """What takes a file from each version to the next; its version is how many have been applied."""
 
@@ -49,7 +50,9 @@ class Baseline:
     task: str
     start_hour: int
     end_hour: int
-    reason: Literal["trailing", "pinned", "accepted"]
+    reason: Literal["trailing", "pinned", "accepted", "version", "chosen"]
+    """*pinned*: held still while its task is not quiet; *accepted*: by a person, as the new normal;
+    *version*: since a version began; *chosen*: days that the policy names."""
     at_ns: int
 
 
@@ -184,6 +187,15 @@ class State:
             "INSERT OR REPLACE INTO baselines VALUES (?, ?, ?, ?, ?)",
             baseline.task, baseline.start_hour, baseline.end_hour, baseline.reason, baseline.at_ns,
         )  # fmt: skip
+
+    def memory(self, name: str) -> tuple[int, bytes] | None:
+        """What was last put under this name: the hour it is of, and what is remembered."""
+        found = self._all("SELECT at_hour, body FROM memory WHERE name = ?", name)
+        return found[0] if found else None
+
+    def put_memory(self, name: str, at_hour: int, body: bytes) -> None:
+        """Replaces what is remembered under this name."""
+        self._run("INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", name, at_hour, body)
 
     def enqueue(self, fingerprint: str, sink: str, body: dict[str, Any]) -> None:
         """Puts a message into the outbox; one that waits there already is not put twice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import pandas as pd
 import streamlit as st
 
 from cascade_otel.presentation import (
@@ -19,7 +20,9 @@ from cascade_otel.presentation import (
     source,
     task_page,
     vega,
+    words,
 )
+from cascade_otel.presentation import second_opinion as opinions
 from cascade_otel.records import HOUR_NS, UserError
 
 
@@ -32,6 +35,9 @@ def screen(place: source.Source, task: str, chosen: str) -> None:
     told = cached.labelled(place, task, over, page)
     colours = vega.palette(st.context.theme.type == "dark")
     st.html(markup.banner([sentences.task_line(page.verdict, now_ns)]))
+    if page.verdict.is_group:
+        group(page, colours, chosen)
+        return
 
     wide, narrow = st.columns([5, 2])
     with wide.container(border=True, height="stretch"):
@@ -75,6 +81,11 @@ def screen(place: source.Source, task: str, chosen: str) -> None:
         else:
             chart(figures_labelled.reliability(told.reliability, colours), "Accuracy by confidence")
 
+    if told.pays:
+        st.html(markup.heading("Does it pay", f"the summary's verdict, {over.name}"))
+        st.html(markup.text(told.pays))
+
+    streams(page)
     calls(page)
 
 
@@ -84,9 +95,55 @@ def why(page: task_page.TaskPage, place: source.Source, colours: vega.Palette) -
     if page.verdict.effects:
         chart(figures.cause(page.verdict.effects, colours), "Parts of the change in percentage points")
     st.html(markup.text(sentences.why(page.verdict)))
+    if together := sentences.part_of_group(page.verdict):
+        st.html(markup.text(together))
+    if compared := sentences.reference(page.baseline):
+        st.html(markup.text(compared))
     if page.verdict.since_hour is not None:
         st.html(markup.text("If it is meant to stay, take it as the new normal:"))
         st.code(sentences.accept_command(page.verdict.task, str(place.store)), language="sh", wrap_lines=True)
+
+
+def group(page: task_page.TaskPage, colours: vega.Palette, chosen: str) -> None:
+    """Tasks that moved together: which, how far each, and why."""
+    wide, narrow = st.columns([5, 2])
+    with wide.container(border=True, height="stretch"):
+        st.html(markup.heading("Tasks that moved together", sentences.part_of_group(page.verdict)))
+        watched(page.members, "task", "Task", "Tasks that moved together")
+        lead = page.verdict.lead
+        st.html(markup.links(lead.tasks if lead else (), chosen))
+    with narrow.container(border=True, height="stretch"):
+        st.html(markup.heading("Why", "of most of them" if page.verdict.effects else ""))
+        if page.verdict.effects:
+            chart(figures.cause(page.verdict.effects, colours), "Parts of the change in percentage points")
+        st.html(markup.text(sentences.why(page.verdict)))
+
+
+def streams(page: task_page.TaskPage) -> None:
+    """What the detector judges of the task, and how near each is to a page."""
+    if page.streams.empty:
+        return
+    st.html(markup.heading("What is watched", "evidence in percent of what a page needs"))
+    watched(page.streams, "stream", "Stream", "What is watched")
+
+
+def watched(rows: pd.DataFrame, first: str, title: str, alt: str) -> None:
+    """What was measured before and now, and how near it is to a page; ``first`` is the first column."""
+    column = st.column_config
+    st.dataframe(
+        rows,
+        hide_index=True,
+        placeholder="–",
+        alt=alt,
+        column_config={
+            first: column.TextColumn(title),
+            "state": column.TextColumn("State"),
+            "before": column.TextColumn("Reference", alignment="right"),
+            "now": column.TextColumn("Now", alignment="right"),
+            "evidence": column.ProgressColumn("Evidence", format="%.0f%%", min_value=0, max_value=100),
+            "since": column.TextColumn("Since"),
+        },
+    )
 
 
 def chart(spec: vega.Spec, alt: str) -> None:
@@ -121,6 +178,35 @@ def calls(page: task_page.TaskPage) -> None:
     )
 
 
+def second_opinion(place: source.Source, version: str, task: str) -> None:
+    """How many pages Evidently's methods would have sent, as counted last; else how to count them."""
+    found = cached.second_opinion(place, version)
+    title = "Pages Evidently would have sent"
+    one = opinions.of_task(found[1], task) if found else None
+    if found is None or one is None:
+        st.html(markup.heading(title, "beside the detector's, over 30 days"))
+        st.html(markup.text("Counted when you ask for it:"))
+    else:
+        st.html(markup.heading(title, f"{sentences.second_opinion(one)} Counted {words.hour(found[0])}."))
+        column = st.column_config
+        st.dataframe(
+            opinions.frame(one, found[1].thresholds),
+            hide_index=True,
+            width="content",
+            placeholder="–",
+            alt="Pages by method",
+            column_config={
+                "who": column.TextColumn("Who"),
+                "pages": column.NumberColumn("Pages"),
+                "spells": column.NumberColumn("Spells", help="Days in a row counted as one"),
+                "days": column.NumberColumn("Days judged"),
+                "threshold": column.NumberColumn("Evidently's threshold", format="%.2f"),
+            },
+        )
+        st.html(markup.text(opinions.HOW_COUNTED))
+    st.code(sentences.second_opinion_command(str(place.store)), language="sh", wrap_lines=True)
+
+
 def report(place: source.Source, task: str) -> None:
     """Evidently's drift report, where one was made; else how to make one."""
     found = drift_report.newest(place.state, task)
@@ -144,6 +230,9 @@ def report(place: source.Source, task: str) -> None:
             "score": column.NumberColumn("Score", format="%.3f"),
             "threshold": column.NumberColumn("Evidently's threshold", format="%.2f"),
             "drifted": column.CheckboxColumn("Drifted"),
+            "psi": column.NumberColumn("PSI", format="%.3f"),
+            "wasserstein": column.NumberColumn("Wasserstein / sd", format="%.3f"),
+            "jensenshannon": column.NumberColumn("Jensen-Shannon", format="%.3f"),
         },
     )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -180,4 +269,6 @@ else:
         st.html(markup.banner([sentences.no_task(st.query_params["task"], over)]))
     else:
         screen(place, chosen, picked)
-        report(place, chosen)
+        if not cached.task(place, version, chosen, over).verdict.is_group:
+            second_opinion(place, version, chosen)
+            report(place, chosen)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.receiver_process import Receiver, free_port
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from cascade_otel.alerting import states
+from cascade_otel.analysis.watching.streams import KINDS
 from cascade_otel.records import HOUR_NS, SECOND_NS, Alert, Cause, Effect, Finding, Stream, Window
 
 STREAMS: tuple[Stream, ...] = get_args(Stream)
@@ -52,10 +53,25 @@ SILENT = replace(
 )
 
 
+_SHARES = {"before": 0.021, "now": 0.084}
+_SECONDS = {"before": 0.82, "now": 2.4, "quantile": 0.9}
+LEVELS: dict[Stream, dict[str, Any]] = {
+    "missing_confidence_rate": _SHARES,
+    "error_rate": _SHARES,
+    "audited_disagreement": _SHARES,
+    "calibration_gap": _SHARES,
+    "latency_accepted": _SECONDS,
+    "latency_escalated": _SECONDS,
+    "cost_accepted": {"before": 0.0004, "now": 0.0009, "quantile": 0.5},
+    "cost_escalated": {"before": 0.012, "now": 0.019, "quantile": 0.99},
+}
+"""From what to what the streams move that are no shares of escalated calls."""
+
+
 def finding(stream: Stream, state: Any = "drifting", **fields: Any) -> Finding:
     """A finding of any stream as its room makes them."""
-    if stream in ("escalation_rate", "confidence_shape"):
-        base = SILENT if state == "no_data" else RATE
+    if stream in KINDS:
+        base = SILENT if state == "no_data" else replace(RATE, **LEVELS.get(stream, {}))
     elif stream == "no_data":
         base = replace(SILENT, state="no_data" if state == "drifting" else state)
         state = base.state
@@ -74,6 +90,6 @@ def opened(*findings: Finding, now_ns: int = NOW_NS) -> Alert:
 
 def calm(stream: Stream) -> Finding:
     """What is found when the stream is as it should be again."""
-    if stream in ("escalation_rate", "confidence_shape"):
+    if stream in KINDS:
         return finding(stream, "quiet", current=Window(HOUR - 20, HOUR + 4, 900, 190), since_hour=None)
     return finding(stream, "quiet", value=3.2 if stream == "cost_limit" else 0.01)

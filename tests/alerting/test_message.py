@@ -201,9 +201,12 @@ def test_hostile_names_add_no_line_and_no_markup(task: str, tier: str, note: str
 
 
 def test_the_deep_link_quotes_the_task() -> None:
-    assert message.link("a/b ?&#é\n", URL + "/") == URL + "/task?task=a%2Fb%20%3F%26%23%C3%A9%0A&range=7d"
-    assert message.link("x" * 10_000, URL) == URL, "an address has an end"
-    assert message.link("\ud800", URL) == URL + "/task?task=%3F&range=7d"
+    def link(task: str, url: str = URL) -> str:
+        return message.link(replace(opened(RATE), task=task), url)
+
+    assert link("a/b ?&#é\n", URL + "/") == URL + "/task?task=a%2Fb%20%3F%26%23%C3%A9%0A&range=7d"
+    assert link("x" * 10_000) == URL, "an address has an end"
+    assert link("\ud800") == URL + "/task?task=%3F&range=7d"
 
 
 def test_runbooks_can_be_elsewhere() -> None:
@@ -237,6 +240,11 @@ def test_the_line_for_programs_has_rates_as_fractions_and_times_in_utc() -> None
         "note": CAUSE.note,
         "cost_per_day": 3.2,
         "currency": "USD",
+        "before": None,
+        "now": None,
+        "quantile": None,
+        "group": None,
+        "tasks": [],
         "value": None,
         "limit": None,
         "opened": "2026-03-29T17:05:00Z",

@@ -145,13 +145,13 @@ def test_a_name_nobody_knows_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_gauges_are_the_ones_the_drift_job_shows(tmp_path: Path) -> None:
-    from cascade_otel import job
+    from cascade_otel.job import metrics
     from cascade_otel.storage.state import State
     from tests.alerting.alert_samples import RATE
 
     with State(tmp_path / "state.sqlite") as state:
         state.put_findings([RATE])
-        state.tick(job.JOB, RATE.hour)
-        shown = job.job_metrics(state).decode()
+        state.tick(metrics.JOB, RATE.hour)
+        shown = metrics.job_metrics(state).decode()
     assert f"\n{rules.LAST_TICK_GAUGE} " in shown
     assert f'\n{rules.BASELINE_GAUGE}{{{rules.NAMES["task"]}="organic"}} 0.2' in shown

@@ -289,3 +289,30 @@ def test_whatever_is_found_nobody_is_told_twice(sequence: list[list[Finding]], r
             first = before.get(fingerprint)
             if first is not None and first.status != "resolved" and alert.opened_ns == first.opened_ns:
                 assert (alert.stream, alert.start_ns) == (first.stream, first.start_ns)
+
+
+def test_a_task_that_moves_with_its_group_is_stored_and_not_told() -> None:
+    group = replace(RATE, task="tasks of nano", tier="", group="tasks of nano", tasks=("organic", "colour"))
+    members = [replace(RATE, task=task, group="tasks of nano") for task in group.tasks]
+    first = states.advance([], [group, *members], "store", NOW_NS)
+    assert [alert.task for alert in first.notify] == ["tasks of nano"]
+    assert {alert.task for alert in first.alerts} == {"tasks of nano", "organic", "colour"}
+    assert {alert.status for alert in first.alerts} == {"firing"}
+    over = [
+        replace(one, state="quiet", group=None if one.tasks == () else one.group) for one in (group, *members)
+    ]
+    last = states.advance(first.alerts, over, "store", NOW_NS + HOUR_NS)
+    assert [alert.task for alert in last.notify] == ["tasks of nano"]
+    assert {alert.status for alert in last.alerts} == {"resolved"}
+
+
+def test_a_task_of_a_group_is_told_of_what_moves_beside_it() -> None:
+    member = replace(RATE, group="tasks of nano")
+    found = states.advance([], [member, finding("latency_accepted")], "store", NOW_NS)
+    assert [alert.task for alert in found.notify] == ["organic"]
+
+
+def test_a_report_on_a_suspicion_is_made_anew_when_it_fires() -> None:
+    suspect = replace(opened(replace(RATE, state="suspect")), report="reports/one.html")
+    (fired,) = states.advance([suspect], [RATE], "store", NOW_NS).alerts
+    assert (fired.status, fired.report) == ("firing", None)

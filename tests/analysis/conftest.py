@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from tests.analysis import made_up
 from tests.analysis.made_up import changed
 

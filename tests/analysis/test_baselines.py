@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_otel.analysis.baselines import DAYS_NEEDED, MOST_DAYS, choose, learned
+from cascade_otel.analysis.watching.baselines import DAYS_NEEDED, MOST_DAYS, choose, learned
+from cascade_otel.policy import Reference
 from cascade_otel.records import HOUR_NS
 from cascade_otel.storage.state import Baseline
 
@@ -95,6 +96,58 @@ def test_an_accepted_reference_starts_at_its_hour_and_is_learned_anew() -> None:
     later = choose("t", found, np.arange(TODAY - 40, TODAY + 5), NOW + 5 * 24, quiet=False)
     assert (later.start_hour, span(later)[1], later.reason) == (since, 5, "accepted")
     assert len(learned(later, np.arange(TODAY - 40, TODAY + 5))) == DAYS_NEEDED
+
+
+def test_days_that_the_policy_names_stay_whatever_happens() -> None:
+    said = Reference(start_day=TODAY - 30, end_day=TODAY - 20)
+    before = Baseline("t", (TODAY - 60) * 24, (TODAY - 32) * 24, "trailing", 1)
+    for previous in (None, before):
+        found = choose("t", previous, days_back(60), NOW, quiet=True, said=said)
+        assert (span(found), found.reason) == ((-30, -20), "chosen")
+    later = choose("t", found, days_back(60), NOW + 60 * 24, quiet=False, said=said)
+    assert later == found, "neither moved on nor pinned, and chosen when it was"
+    assert span(choose("t", found, days_back(60), NOW, quiet=True)) == (-35, -7), "no longer said"
+
+
+def test_until_a_version_appears_the_reference_is_as_it_would_be_without() -> None:
+    said = Reference(version="8")
+    found = choose("t", None, days_back(60), NOW, quiet=True, said=said, version_hour=None)
+    assert (span(found), found.reason) == ((-35, -7), "trailing")
+
+
+def test_with_a_version_the_reference_begins_anew_at_its_first_midnight() -> None:
+    said, begun = Reference(version="8"), (TODAY - 3) * 24 + 5
+    before = Baseline("t", (TODAY - 35) * 24, (TODAY - 7) * 24, "trailing", 1)
+    for previous in (None, before):
+        found = choose("t", previous, days_back(60), NOW, quiet=True, said=said, version_hour=begun)
+        assert (found.start_hour // 24 - TODAY, found.reason) == (-2, "version")
+        assert len(learned(found, days_back(60))) == 2
+        assert found.end_hour > NOW
+
+
+def test_the_reference_of_a_version_is_learned_grows_and_moves_on() -> None:
+    said, begun = Reference(version="8"), TODAY * 24
+    found, history = None, []
+    for day in range(TODAY, TODAY + 60):
+        days = np.arange(TODAY - 60, day)
+        found = choose("t", found, days, day * 24 + 1, quiet=True, said=said, version_hour=begun)
+        history.append((found.reason, *span(found)))
+    assert history[0] == ("version", 0, 7)
+    assert history[10] == ("version", 0, 7)
+    assert ("version", 0, 28) in history, "it keeps its reason as long as it begins with the version"
+    assert history[-1][0] == "trailing"
+    assert history[-1][1] > 0
+    assert all(start >= 0 for _, start, _ in history)
+
+
+def test_an_accepted_reference_keeps_its_reason_until_its_start_moves() -> None:
+    accepted = Baseline("t", (TODAY - 21) * 24, (TODAY - 14) * 24, "accepted", 5)
+    grown = choose("t", accepted, days_back(40), NOW, quiet=True)
+    assert (span(grown), grown.reason, grown.at_ns) == ((-21, -7), "accepted", 5)
+    assert choose("t", grown, days_back(40), NOW, quiet=False) == grown
+    old = Baseline("t", (TODAY - 42) * 24, (TODAY - 14) * 24, "accepted", 5)
+    moved = choose("t", old, days_back(60), NOW, quiet=True)
+    assert (span(moved), moved.reason) == ((-35, -7), "trailing")
 
 
 def test_older_calls_that_arrive_while_learning_are_learned_from() -> None:

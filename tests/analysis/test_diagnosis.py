@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from cascade_otel.analysis import diagnosis
+from cascade_otel.analysis.causes import diagnosis
 from cascade_otel.records import Cause, Finding, Stream, TaskHours, Window
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
 from tests.analysis.made_up import END
 
 SINCE = END - 48

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascade_otel.analysis import diagnosis
-from cascade_otel.analysis.rollout import moved
+from cascade_otel.analysis.causes import diagnosis
+from cascade_otel.analysis.causes.rollout import moved
 from cascade_otel.records import Cause, Finding, Window
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from tests.analysis import made_up
 from tests.analysis.made_up import END, Traffic, changed
 
@@ -60,12 +60,11 @@ def test_a_model_that_takes_part_of_the_calls_is_named_with_its_share(tmp_path: 
         np.random.default_rng(3).random(len(after)) < 0.4, "small-2", "small-1"
     )
     with open_reader(made_up.write(tmp_path, [before, after])) as reader:
-        found = moved(reader, FINDING)
-        assert found is not None
+        (found,) = moved(reader, FINDING)
         assert (found.old, found.new) == ("small-1", "small-2")
         assert "for 4" in str(found)
         # Five points are within what routing does every day.
-        assert moved(reader, replace(FINDING, since_hour=None)) is None
+        assert moved(reader, replace(FINDING, since_hour=None)) == ()
 
 
 def test_a_change_just_outside_the_interval_counts_and_one_a_day_off_does_not(tmp_path: Path) -> None:
@@ -75,4 +74,4 @@ def test_a_change_just_outside_the_interval_counts_and_one_a_day_off_does_not(tm
         for off, seen in ((0, True), (3, True), (-3, True), (8, False), (-8, False)):
             at = SINCE + off
             shifted = replace(FINDING, since_hour=at, since_low_hour=at - 1, since_high_hour=at + 1)
-            assert (moved(reader, shifted) is not None) == seen, off
+            assert bool(moved(reader, shifted)) == seen, off

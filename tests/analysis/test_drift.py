@@ -1,78 +1,33 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from cascade_otel.analysis.drift import WEIGHTS, days_with_calls, judge
+from cascade_otel.analysis.watching.drift import MAIN, judge
+from cascade_otel.analysis.watching.monitor import Monitor
 from cascade_otel.policy import PageBudget
-from cascade_otel.records import CELLS, Finding, Stream, TaskHours
+from cascade_otel.records import Finding
 from cascade_otel.storage.state import Baseline
-
-END = 480_000
-"""Midnight, and the end of the history."""
-YEARLY = PageBudget(1.0, 8_760.0)
-
-
-def hours_of(
-    rates: dict[str, np.ndarray], per_hour: float = 60, seed: int = 1, piled: dict[str, int] | None = None
-) -> TaskHours:
-    """Counts at given hourly rates; ``piled``: so many hours before the end high confidences become 1.0."""
-    random = np.random.default_rng(seed)
-    tasks = tuple(rates)
-    rate = np.stack([rates[task] for task in tasks])
-    hours = np.arange(END - rate.shape[1], END)
-    day = random.normal(0, 0.05, (len(tasks), len(hours) // 24 + 1))[:, np.arange(len(hours)) // 24]
-    odds = np.log(rate / (1 - rate)) + day
-    calls = random.poisson(per_hour, rate.shape)
-    escalated = random.binomial(calls, 1 / (1 + np.exp(-odds)))
-    cells = np.zeros((*rate.shape, CELLS), np.int64)
-    for index, task in enumerate(tasks):
-        since = len(hours) - (piled or {}).get(task, 0)
-        low = random.multinomial(escalated[index], [1 / 3] * 3)
-        high = random.multinomial(calls[index] - escalated[index], [1 / 4] * 4)
-        high[since:] = (calls[index] - escalated[index])[since:, None] * np.array([0, 0, 0, 1])
-        cells[index][:, [30, 50, 75]] = low
-        cells[index][:, [82, 90, 95, 100]] = high
-    return TaskHours(
-        tasks, ("small",) * len(tasks), hours, calls, escalated, cells, np.full(len(tasks), 80, np.int64)
-    )
-
-
-def step(before: float, after: float, ago: int, days: int = 21) -> np.ndarray:
-    hours = np.arange(days * 24)
-    return np.where(hours < days * 24 - ago, before, after)
-
-
-def two_weeks(history: TaskHours) -> dict[str, Baseline]:
-    """Of every task the first fourteen days."""
-    start = int(history.hours[0])
-    return {task: Baseline(task, start, start + 14 * 24, "trailing", 0) for task in history.tasks}
-
-
-def of(findings: list[Finding], task: str, stream: Stream = "escalation_rate") -> Finding:
-    (found,) = (one for one in findings if one.task == task and one.stream == stream)
-    return found
+from tests.analysis.counted import END, YEARLY, Counted, judged, of, of_rates, shares, step, weeks
 
 
 @pytest.fixture(scope="module")
-def mixed() -> tuple[TaskHours, list[Finding]]:
+def mixed() -> tuple[Counted, list[Finding]]:
     rates = {f"steady {number}": step(0.3, 0.3, 0) for number in range(5)}
-    history = hours_of(
+    history = of_rates(
         {"up": step(0.2, 0.35, 60), "down": step(0.4, 0.25, 50), "piled": step(0.3, 0.3, 0), **rates},
         piled={"piled": 40},
     )
-    return history, judge(history, two_weeks(history), YEARLY, END)
+    return history, judged(history)
 
 
-def test_each_task_has_a_finding_on_each_stream(mixed: tuple[TaskHours, list[Finding]]) -> None:
+def test_each_task_has_a_finding_on_each_stream(mixed: tuple[Counted, list[Finding]]) -> None:
     history, findings = mixed
     assert [(one.task, one.stream) for one in findings] == [
-        (task, stream) for task in history.tasks for stream in WEIGHTS
+        (task, stream) for task in history.tasks for stream in MAIN
     ]
 
 
 def test_a_shift_drifts_since_its_hour_and_its_windows_say_from_where_to_where(
-    mixed: tuple[TaskHours, list[Finding]],
+    mixed: tuple[Counted, list[Finding]],
 ) -> None:
     for task, ago, before, after in (("up", 60, 0.2, 0.35), ("down", 50, 0.4, 0.25)):
         found = of(mixed[1], task)
@@ -91,7 +46,7 @@ def test_a_shift_drifts_since_its_hour_and_its_windows_say_from_where_to_where(
 
 
 def test_another_shape_at_the_same_rate_is_seen_by_the_shape_alone(
-    mixed: tuple[TaskHours, list[Finding]],
+    mixed: tuple[Counted, list[Finding]],
 ) -> None:
     assert of(mixed[1], "piled").state == "quiet"
     shape = of(mixed[1], "piled", "confidence_shape")
@@ -99,7 +54,7 @@ def test_another_shape_at_the_same_rate_is_seen_by_the_shape_alone(
     assert shape.since_hour == pytest.approx(END - 40, abs=2)
 
 
-def test_tasks_that_stay_the_same_are_quiet(mixed: tuple[TaskHours, list[Finding]]) -> None:
+def test_tasks_that_stay_the_same_are_quiet(mixed: tuple[Counted, list[Finding]]) -> None:
     steady = [one for one in mixed[1] if one.task.startswith("steady")]
     assert {one.state for one in steady} == {"quiet"}
     assert all(one.since_hour is None and one.paged_hour is None for one in steady)
@@ -108,24 +63,26 @@ def test_tasks_that_stay_the_same_are_quiet(mixed: tuple[TaskHours, list[Finding
     assert (last_day.start_hour, last_day.end_hour) == (END - 24, END)
 
 
-def test_the_same_hours_give_the_same_findings(mixed: tuple[TaskHours, list[Finding]]) -> None:
-    assert judge(mixed[0], two_weeks(mixed[0]), YEARLY, END) == mixed[1]
+def test_the_same_hours_give_the_same_findings(mixed: tuple[Counted, list[Finding]]) -> None:
+    assert judged(mixed[0]) == mixed[1]
 
 
-def test_the_budget_is_shared_by_tasks_and_streams(mixed: tuple[TaskHours, list[Finding]]) -> None:
-    (needed,) = {one.log_needed for one in mixed[1]}
-    assert needed == pytest.approx(np.log(8 * 8_760 / 0.5))
-    generous = judge(mixed[0], two_weeks(mixed[0]), PageBudget(100.0, 8_760.0), END)
-    assert generous[0].log_needed == pytest.approx(needed - np.log(100))
+def test_the_budget_is_shared_by_tasks_and_streams(mixed: tuple[Counted, list[Finding]]) -> None:
+    needed = {one.stream: one.log_needed for one in mixed[1]}
+    assert needed["escalation_rate"] == pytest.approx(np.log(8 * 8_760 / 0.5))
+    assert needed["confidence_shape"] == pytest.approx(np.log(8 * 8_760 / 0.2))
+    few = of_rates({"a": step(0.3, 0.3, 0, 8)}, 10)
+    generous = of(judged(few, weeks(few, 7), budget=PageBudget(100.0, 8_760.0)), "a")
+    assert generous.log_needed == pytest.approx(np.log(8_760 / 100 / 0.5))
 
 
-def test_the_hour_in_progress_is_not_looked_at(mixed: tuple[TaskHours, list[Finding]]) -> None:
+def test_the_hour_in_progress_is_not_looked_at(mixed: tuple[Counted, list[Finding]]) -> None:
     history = mixed[0]
-    earlier = judge(history, two_weeks(history), YEARLY, END - 1)
-    spoiled = replace(history, escalated=history.escalated.copy(), confidence=history.confidence.copy())
-    spoiled.escalated[:, -1] = 0
-    spoiled.confidence[:, -1] = 0
-    assert judge(spoiled, two_weeks(history), YEARLY, END - 1) == earlier
+    earlier = judged(history, now_hour=END - 1)
+    spoiled = history.copy()
+    for cells in spoiled.cells.values():
+        cells[:, -1] = 0
+    assert judged(spoiled, now_hour=END - 1) == earlier
     assert {one.hour for one in earlier} == {END - 2}
 
 
@@ -133,9 +90,10 @@ def test_a_spike_of_two_hours_pages_nobody() -> None:
     rates = {f"t{number}": step(0.3, 0.3, 0) for number in range(4)}
     rates["spiky"] = step(0.3, 0.3, 0)
     rates["spiky"][-30:-28] = 0.7
-    history = hours_of(rates)
+    history = of_rates(rates)
+    monitor = Monitor()
     for now in (END - 28, END - 26, END - 20, END):
-        found = of(judge(history, two_weeks(history), YEARLY, now), "spiky")
+        found = of(judged(history, now_hour=now, monitor=monitor), "spiky")
         assert found.state in ("suspect", "quiet")
         assert found.paged_hour is None
     assert found.state == "quiet"
@@ -144,8 +102,8 @@ def test_a_spike_of_two_hours_pages_nobody() -> None:
 @pytest.mark.parametrize("per_hour", [10, 300])
 def test_forty_tasks_without_a_shift_page_nobody(per_hour: float) -> None:
     rates = {f"t{number}": step(rate, rate, 0) for number, rate in enumerate(np.linspace(0.05, 0.9, 40))}
-    history = hours_of(rates, per_hour, seed=11)
-    findings = judge(history, two_weeks(history), PageBudget(1.0, 720.0), END)
+    history = of_rates(rates, per_hour, seed=11)
+    findings = judged(history, budget=PageBudget(1.0, 720.0))
     assert [one.task for one in findings if one.paged_hour is not None] == []
 
 
@@ -153,19 +111,21 @@ def test_a_shift_that_ended_is_quiet_again() -> None:
     rates = {f"t{number}": step(0.3, 0.3, 0) for number in range(4)}
     rates["back"] = step(0.3, 0.3, 0)
     rates["back"][-120:-72] = 0.5
-    history = hours_of(rates)
-    then = of(judge(history, two_weeks(history), YEARLY, END - 72), "back")
+    history = of_rates(rates)
+    then = of(judged(history, now_hour=END - 72), "back")
     assert then.state == "drifting"
-    assert of(judge(history, two_weeks(history), YEARLY, END), "back").state == "quiet"
+    assert of(judged(history), "back").state == "quiet"
 
 
 def test_two_odd_hours_within_a_shift_do_not_end_it() -> None:
     rates = {f"t{number}": step(0.3, 0.3, 0) for number in range(4)}
     rates["down"] = step(0.4, 0.25, 72)
     rates["down"][-12:-10] = 0.5
-    history = hours_of(rates, per_hour=100)
+    history = of_rates(rates, per_hour=100)
+    del history.cells["confidence"]
+    monitor = Monitor()
     paged = {
-        of(judge(history, two_weeks(history), YEARLY, now), "down").paged_hour
+        of(judged(history, now_hour=now, monitor=monitor), "down").paged_hour
         for now in range(END - 12, END + 1)
     }
     assert len(paged) == 1
@@ -174,86 +134,71 @@ def test_two_odd_hours_within_a_shift_do_not_end_it() -> None:
 
 @pytest.mark.parametrize("days", [1, 3, 6])
 def test_a_short_reference_is_still_learning(days: int) -> None:
-    history = hours_of({"new": step(0.3, 0.3, 0, days)})
-    start = int(history.hours[0])
-    findings = judge(history, {"new": Baseline("new", start, start + 168, "trailing", 0)}, YEARLY, END)
-    assert [(one.state, one.days_learned, one.days_needed) for one in findings] == [("learning", days, 7)] * 2
-    assert all(one.log_evidence == 0 for one in findings)
+    history = of_rates({"new": step(0.3, 0.3, 0, days)})
+    (found,) = judged(history, weeks(history, 7))
+    assert (found.state, found.days_learned, found.days_needed) == ("learning", days, 7)
+    assert (found.stream, found.log_evidence) == ("escalation_rate", 0)
 
 
 def test_a_silent_task_is_no_data_whatever_was_found_before() -> None:
-    history = hours_of({"gone": step(0.2, 0.5, 60), "other": step(0.3, 0.3, 0)})
-    for counts in (history.calls, history.escalated, history.confidence):
-        counts[0, -8:] = 0
-    drifting = judge(history, two_weeks(history), YEARLY, END - 8)
+    history = of_rates({"gone": step(0.2, 0.5, 60), "other": step(0.3, 0.3, 0)})
+    for cells in history.cells.values():
+        cells[0, -8:] = 0
+    drifting = judged(history, now_hour=END - 8)
     assert of(drifting, "gone").state == "drifting"
-    silent = judge(history, two_weeks(history), YEARLY, END)
+    silent = judged(history)
     assert [(one.state, one.since_hour) for one in silent if one.task == "gone"] == [("no_data", END - 8)] * 2
     assert of(silent, "other").state == "quiet"
 
 
 def test_a_task_that_always_sleeps_at_night_is_not_missed_at_night() -> None:
-    history = hours_of({"office": step(0.3, 0.3, 0), "other": step(0.3, 0.3, 0)})
-    closed = np.isin(history.hours % 24, [*range(7), *range(17, 24)])
-    for counts in (history.calls, history.escalated, history.confidence):
-        counts[0, closed] = 0
-    assert of(judge(history, two_weeks(history), YEARLY, END), "office").state == "quiet"
+    history = of_rates({"office": step(0.3, 0.3, 0), "other": step(0.3, 0.3, 0)})
+    closed = np.isin((history.start + np.arange(21 * 24)) % 24, [*range(7), *range(17, 24)])
+    for cells in history.cells.values():
+        cells[0, closed] = 0
+    assert of(judged(history), "office").state == "quiet"
 
 
 def test_a_rare_task_is_not_missed() -> None:
-    history = hours_of({"rare": step(0.3, 0.3, 0)}, per_hour=0.5)
-    for counts in (history.calls, history.escalated, history.confidence):
-        counts[0, -20:] = 0
-    assert of(judge(history, two_weeks(history), YEARLY, END), "rare").state == "quiet"
+    history = of_rates({"rare": step(0.3, 0.3, 0)}, per_hour=0.5)
+    for cells in history.cells.values():
+        cells[0, -20:] = 0
+    assert of(judged(history), "rare").state == "quiet"
 
 
 def test_a_task_without_confidences_is_judged_by_its_rate_alone() -> None:
-    history = hours_of({"bare": step(0.2, 0.4, 60), "other": step(0.3, 0.3, 0)})
-    history.confidence[0] = 0
-    findings = judge(history, two_weeks(history), YEARLY, END)
+    history = of_rates({"bare": step(0.2, 0.4, 60), "other": step(0.3, 0.3, 0)})
+    history.cells["confidence"][0] = 0
+    findings = judged(history)
     assert [one.stream for one in findings if one.task == "bare"] == ["escalation_rate"]
     assert of(findings, "bare").state == "drifting"
 
 
 def test_references_of_different_lengths_are_learned_together() -> None:
-    history = hours_of({"old": step(0.2, 0.35, 60), "young": step(0.2, 0.35, 60)})
-    start = int(history.hours[0])
-    history.calls[1, :192] = history.escalated[1, :192] = 0
-    history.confidence[1, :192] = 0
+    history = of_rates({"old": step(0.2, 0.35, 60), "young": step(0.2, 0.35, 60)})
+    start = history.start
+    for cells in history.cells.values():
+        cells[1, :192] = 0
     baselines = {
         "old": Baseline("old", start, start + 14 * 24, "trailing", 0),
         "young": Baseline("young", start + 192, start + 192 + 168, "accepted", 0),
     }
-    findings = judge(history, baselines, YEARLY, END)
+    findings = judged(history, baselines)
     assert {one.state for one in findings if one.stream == "escalation_rate"} == {"drifting"}
 
 
-def test_a_first_day_that_is_not_whole_does_not_count() -> None:
-    history = hours_of({"a": step(0.3, 0.3, 0, 3), "b": step(0.3, 0.3, 0, 3)})
-    history.calls[1, :5] = 0
-    first = END // 24 - 3
-    days = days_with_calls(history)
-    assert days[0].tolist() == [first, first + 1, first + 2]
-    assert days[1].tolist() == [first + 1, first + 2]
-
-
 def test_the_day_in_progress_is_not_learned_yet() -> None:
-    history = hours_of({"a": step(0.3, 0.3, 0, 7)})
-    start = int(history.hours[0])
-    baseline = {"a": Baseline("a", start, start + 168, "trailing", 0)}
-    assert of(judge(history, baseline, YEARLY, END - 1), "a").days_learned == 6
-    assert of(judge(history, baseline, YEARLY, END), "a").state == "quiet"
+    history = of_rates({"a": step(0.3, 0.3, 0, 7)})
+    assert of(judged(history, weeks(history, 7), END - 1), "a").days_learned == 6
+    assert of(judged(history, weeks(history, 7)), "a").state == "quiet"
 
 
-def test_an_empty_history_has_no_findings() -> None:
-    nothing = hours_of({"a": step(0.3, 0.3, 0, 1)})
-    nothing = replace(
-        nothing,
-        tasks=(),
-        tiers=(),
-        calls=nothing.calls[:0],
-        escalated=nothing.escalated[:0],
-        confidence=nothing.confidence[:0],
-        threshold_cell=nothing.threshold_cell[:0],
-    )
-    assert judge(nothing, {}, YEARLY, END) == []
+def test_no_tasks_have_no_findings() -> None:
+    assert judge(of_rates({"a": step(0.3, 0.3, 0, 1)}), Monitor(), [], YEARLY, END) == []
+
+
+def test_what_moved_on_no_stream_has_a_finding_on_the_main_ones_unless_it_is_loud() -> None:
+    history = of_rates({"a": step(0.3, 0.3, 0), "b": step(0.3, 0.3, 0)})
+    history.cells["errors"] = shares(history.cells["escalation"].sum(2), np.full((2, 21 * 24), 0.02), 5)
+    streams = {task: [one.stream for one in judged(history, loud=["a"]) if one.task == task] for task in "ab"}
+    assert streams == {"a": [*MAIN, "error_rate"], "b": [*MAIN]}

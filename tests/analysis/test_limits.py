@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade_otel.analysis import limits
+from cascade_otel.analysis.watching import limits
 from cascade_otel.policy import Policy, TaskPolicy, parse
 from cascade_otel.records import HOUR_NS, SECOND_NS, Finding
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from tests.analysis.made_up import END
 

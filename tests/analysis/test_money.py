@@ -5,7 +5,7 @@ import pytest
 
 from cascade_otel.analysis.money import cost_change_per_day
 from cascade_otel.records import Finding, Window
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from tests.analysis import made_up
 from tests.analysis.made_up import END
 

@@ -1,18 +1,18 @@
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 
-from cascade_otel.analysis import value
-from cascade_otel.analysis.labels import Quality
-from cascade_otel.analysis.savings import Spending
+from cascade_otel.analysis.value import summary as value
 from cascade_otel.records import HOUR_NS, TaskSummary
 from cascade_otel.statistics import calibration, deferral
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.calls import two_tier_rows
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from tests.analysis import made_up
 from tests.analysis.made_up import END, Traffic
@@ -61,10 +61,10 @@ def test_numbers_are_those_of_the_calls(
         assert one.savings_source == "audits"
         seconds = frame["cheap_duration_ns"].to_numpy() / 1e9
         whole = seconds + frame["strong_duration_ns"].to_numpy() / 1e9
-        assert one.latency_accepted_p50_s == pytest.approx(np.quantile(seconds[~escalated], 0.5))
-        assert one.latency_accepted_p95_s == pytest.approx(np.quantile(seconds[~escalated], 0.95))
-        assert one.latency_escalated_p50_s == pytest.approx(np.quantile(whole[escalated], 0.5))
-        assert one.latency_escalated_p95_s == pytest.approx(np.quantile(whole[escalated], 0.95))
+        assert one.latency_accepted_p50_s == pytest.approx(np.quantile(seconds[~escalated], 0.5), rel=0.09)
+        assert one.latency_accepted_p95_s == pytest.approx(np.quantile(seconds[~escalated], 0.95), rel=0.09)
+        assert one.latency_escalated_p50_s == pytest.approx(np.quantile(whole[escalated], 0.5), rel=0.09)
+        assert one.latency_escalated_p95_s == pytest.approx(np.quantile(whole[escalated], 0.95), rel=0.09)
 
 
 def test_tiers_are_counted_without_audits(
@@ -92,8 +92,18 @@ def test_quality_is_that_of_the_labels(
         assert one.ece == pytest.approx(calibration.ece(score, cheap))
         assert one.audc == pytest.approx(deferral.audc(score, cheap, strong))
         assert one.audc_normalised == pytest.approx(deferral.audc_normalised(score, cheap, strong))
-        assert one.pays == "yes"
-        assert "break" in one.pays_reason
+        assert one.brier == pytest.approx(calibration.brier(score, cheap))
+        assert one.apgr == pytest.approx(deferral.average_performance_gap_recovered(score, cheap, strong))
+        assert (one.auroc_low, one.auroc_high) == pytest.approx(calibration.auroc_interval(score, cheap))
+        escalated = frame["escalated"].to_numpy()
+        assert one.rescued == pytest.approx((strong & ~cheap)[escalated].mean())
+        assert one.broken == pytest.approx((cheap & ~strong)[escalated].mean())
+        assert one.wasted_escalation == pytest.approx(cheap[escalated].mean())
+        end = np.where(escalated, strong, cheap).mean()
+        assert one.given_up == pytest.approx(strong.mean() - end)
+        assert one.pgr == pytest.approx((end - cheap.mean()) / (strong.mean() - cheap.mean()))
+        assert (one.pairs, one.quality_basis) == (len(frame), "labels")
+        assert one.break_even == pytest.approx(1 - 1 / 9)
 
 
 def test_audits_of_a_share_stand_for_all_accepted_calls(tmp_path: Path) -> None:
@@ -125,7 +135,9 @@ def test_a_cascade_that_costs_more_than_its_strong_tier_does_not_pay(tmp_path: P
     assert found.savings is not None
     assert found.savings < 0
     assert found.pays == "no"
-    assert "more than the strong tier alone; it breaks even at 17% escalated" in found.pays_reason
+    assert "more than the strong tier alone (" in found.pays_reason
+    assert "it breaks even at 17% escalated" in found.pays_reason
+    assert (found.savings_low or 0) < found.savings < (found.savings_high or 0) < 0
 
 
 def test_a_confidence_no_better_than_a_coin_does_not_pay(tmp_path: Path) -> None:
@@ -139,6 +151,7 @@ def test_a_confidence_no_better_than_a_coin_does_not_pay(tmp_path: Path) -> None
 def test_few_labels_leave_it_open(tmp_path: Path) -> None:
     frame = calls("t", LABELLED)
     frame["cheap_correct"] = frame["cheap_correct"].astype("boolean").mask(np.arange(len(frame)) >= 40)
+    frame = frame.drop(columns=["strong_correct"])
     found = summaries(tmp_path, [frame])["t"]
     assert found.labelled == 40
     assert (found.pays, "40 labelled calls" in found.pays_reason) == ("unknown", True)
@@ -148,7 +161,8 @@ def test_without_costs_nothing_is_said_about_them(tmp_path: Path) -> None:
     frame = calls("t", LABELLED).drop(columns=["cheap_cost_nano", "strong_cost_nano"])
     found = summaries(tmp_path, [frame])["t"]
     assert (found.cost, found.savings, found.savings_source) == (None, None, "unknown")
-    assert (found.pays, "costs are unknown" in found.pays_reason) == ("unknown", True)
+    assert (found.break_even, found.wasted_cost) == (None, None)
+    assert "no costs are recorded; it saves if a call of the first tier costs less than" in found.pays_reason
 
 
 @pytest.mark.parametrize("escalated", [None, False])
@@ -184,6 +198,19 @@ def test_a_window_of_hours_can_be_asked_for(tmp_path: Path) -> None:
     assert found.calls == (frame["start_ns"] >= (END - 24) * HOUR_NS).sum()
 
 
+def test_one_task_alone_is_what_it_is_among_others(tmp_path: Path) -> None:
+    with open_reader(
+        made_up.write(tmp_path, [calls("a", LABELLED), calls("b", Traffic(), seed=6)])
+    ) as reader:
+        among, alone = value.summarise(reader), value.summarise(reader, task="a")
+        assert len(alone) == 2
+        assert value.summarise(reader, task="nobody")[0].calls == 0
+    for name, told in asdict(among[0]).items():
+        if isinstance(told, float):
+            assert getattr(alone[0], name) == pytest.approx(told), name
+    assert alone[0].pays_reason == among[0].pays_reason
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Reader]:
     with open_reader(Store(tmp_path)) as reader:
@@ -204,20 +231,52 @@ def test_the_table_has_a_line_for_each_summary_and_shows_no_control_characters()
     assert head.split()[:3] == ["task", "calls", "escalated"]
     assert line.startswith("a?b?[31m")
     assert "50.0%" in line
-    assert line.endswith("unknown")
-    assert verdict == "a?b?[31m: pays unknown: why"
+    assert line.endswith("cannot tell yet")
+    assert verdict == "a?b?[31m: cannot tell yet: why"
 
 
-@pytest.mark.parametrize(
-    ("money", "verdict"),
-    [
-        (
-            Spending(reason="tier small records no cost"),
-            ("unknown", "savings are unknown: tier small records no cost; one that is free says cost=0"),
-        ),
-        (Spending(savings=-0.001), ("no", "it costs as much as the strong tier alone")),
-        (Spending(savings=-0.2), ("no", "it costs 20% more than the strong tier alone")),
-    ],
-)
-def test_money_decides_first(money: Spending, verdict: tuple[str, str]) -> None:
-    assert value._pays(100, 0.2, money, Quality(labelled=500, auroc=0.9, low=0.8, enough=True)) == verdict
+def test_what_rests_on_some_tasks_alone_says_so(tmp_path: Path) -> None:
+    found = summaries(tmp_path, [calls("a", LABELLED), calls("b", Traffic(), seed=6)])
+    assert (found[None] or found["a"]).pays_reason.endswith("; by the labels of 1 of 2 tasks alone")
+
+
+def test_a_tier_called_outside_a_cascade_is_told_apart_and_not_judged(tmp_path: Path) -> None:
+    store = made_up.write(tmp_path, [calls("t", Traffic(), days=1)])
+    alone = two_tier_rows(calls("small", Traffic(), days=1, seed=8))
+    store.append(alone.filter(pc.equal(alone["kind"], schema.TIER)))
+    with open_reader(store) as reader:
+        small, inside, pooled = value.summarise(reader)
+        shown = value.lines([small])
+    assert (small.task, small.outside, inside.outside, pooled.outside) == ("small", True, False, False)
+    assert small.pays == "unknown"
+    assert small.calls > 0
+    assert small.escalation_rate is not None
+    assert (pooled.calls, pooled.savings) == (inside.calls, inside.savings)
+    assert shown[1].startswith("small (outside a cascade")
+
+
+def test_calls_that_enter_by_different_tiers_all_count(tmp_path: Path) -> None:
+    """A router sends every other call to a tier of its own; the rate is that of whole calls."""
+    frame = calls("t", Traffic(), days=2)
+    routed = frame.index % 2 == 0
+    frame["cheap_tier"] = np.where(routed, "medium", "small")
+    found = summaries(tmp_path, [frame])["t"]
+    assert found.calls == len(frame)
+    assert found.escalation_rate == pytest.approx(frame["escalated"].mean())
+
+
+def test_one_call_and_every_label_still_make_a_summary(tmp_path: Path) -> None:
+    one = calls("t", LABELLED).iloc[:1]
+    found = summaries(tmp_path, [one])["t"]
+    assert (found.calls, found.labelled, found.pays) == (1, 1, "unknown")
+    assert (found.savings_low, found.savings_high) == (None, None)
+
+
+def test_a_summary_of_an_earlier_version_can_be_read() -> None:
+    old = {
+        "task": "t", "calls": 1, "escalation_rate": 0.5, "cost": None, "currency": "USD", "savings": None,
+        "savings_source": "unknown", "latency_accepted_p50_s": None, "latency_accepted_p95_s": None,
+        "latency_escalated_p50_s": None, "latency_escalated_p95_s": None, "pays": "yes", "pays_reason": "why",
+    }  # fmt: skip
+    read = TaskSummary(**old)
+    assert (read.pays, read.outside, read.quality_basis) == ("yes", False, "none")

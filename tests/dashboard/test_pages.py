@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cascade_otel.records import HOUR_NS, SECOND_NS
+from cascade_otel.presentation import words
+from cascade_otel.presentation.second_opinion import MethodPages, SecondOpinion, SecondOpinions, keep
+from cascade_otel.records import ALL_TASKS, HOUR_NS, SECOND_NS
 from cascade_otel.storage.calls import two_tier_rows
 from cascade_otel.storage.segments import Store
-from cascade_otel.storage.state import State
+from cascade_otel.storage.state import Baseline, State
 from tests.dashboard.conftest import Open
-from tests.presentation.small_store import NOW_HOUR, Built, build, calls
+from tests.presentation.small_store import NOW_HOUR, Built, alert, build, calls, findings
 
 NOW, TASK = "app.py", "views/task.py"
 HOSTILE = {
@@ -104,7 +107,12 @@ def test_the_task_page_explains_the_shift_and_tells_what_to_type(page: Open, cur
     assert "960 calls; ticks: reference, 3,840 calls" in html(test)
     assert "cascade-otel drift accept shifted" in commands(test)
     assert "cascade-otel drift --evidently shifted" in commands(test)
-    table = test.dataframe[0].value
+    assert "cascade-otel drift --also psi,wasserstein,ks" in commands(test)
+    watched = test.dataframe[0].value
+    assert watched[["stream", "state", "before", "now"]].to_numpy().tolist() == [
+        ["escalation rate", "drifting", "20%", "40%"]
+    ]
+    table = test.dataframe[1].value
     assert len(table) == 50
     assert set(table["path"]) == {"small", "small → large"}
     assert len(test.get("vega_lite_chart")) == 6
@@ -145,6 +153,67 @@ def test_a_quiet_task_offers_no_cause_and_nothing_to_accept(page: Open, current:
     assert "is quiet: 20% of calls escalate, 20% in the reference." in html(test)
     assert "accept" not in commands(test)
     assert len(test.get("vega_lite_chart")) == 5
+
+
+def test_a_suspect_is_seen_on_both_pages(page: Open, tmp_path: Path) -> None:
+    built = build(tmp_path / "store")
+    steady, young, shifted = findings()
+    suspect = replace(
+        shifted, state="suspect", suspect_hour=NOW_HOUR - 3, paged_hour=None, log_evidence=11.4, cause=None
+    )
+    with State(built.source.state) as state:
+        state.put_findings([steady, young, suspect])
+        state.put_alert(replace(alert(suspect), status="pending"))
+        state.put_baseline(Baseline("shifted", NOW_HOUR - 240, NOW_HOUR - 48, "pinned", NOW_HOUR * HOUR_NS))
+    now = page(NOW, built.source.store)
+    assert "has been suspect for 3 h: escalation 20% → 40%" in html(now)
+    assert "evidence 11.4 of 10.9. Nobody is alerted yet" in html(now)
+    assert now.dataframe[0].value["state"].tolist() == [["suspect"], ["learning, day 3 of 7"], ["quiet"]]
+    test = page(TASK, built.source.store, task="shifted")
+    assert "has been suspect for 3 h: escalation 20% → 40%" in html(test)
+    assert "past days that are held still until the task is quiet again." in html(test)
+    spec = test.get("vega_lite_chart")[0].proto.spec
+    assert f"suspect {words.hour(NOW_HOUR - 3)}" in spec
+    assert "alarm " not in spec
+
+
+def test_the_page_of_a_group_lists_its_tasks(page: Open, tmp_path: Path) -> None:
+    built = build(tmp_path / "store")
+    steady, young, shifted = findings()
+    group = replace(
+        shifted, task=ALL_TASKS, tier="", group=ALL_TASKS, tasks=("shifted", "steady<b>"), cause=None
+    )
+    with State(built.source.state) as state:
+        state.put_findings([steady, young, shifted, group])
+    test = page(TASK, built.source.store, task=ALL_TASKS)
+    assert "2 tasks affected" in html(test)
+    assert "task?task=shifted&amp;range=7d" in html(test)
+    assert "steady&lt;b&gt;" in html(test)
+    assert "It is about all tasks: one page for all of them." in html(test)
+    table = test.dataframe[0].value
+    # No finding is about a task of that other name.
+    assert table[["task", "state", "before", "now"]].to_numpy().tolist() == [
+        ["shifted", "drifting", "20%", "40%"]
+    ]
+    assert commands(test) == ""
+    now = page(NOW, built.source.store)
+    assert now.dataframe[0].value["task"].tolist()[:2] == ["all tasks", "shifted"]
+    assert "shifted: escalation rate" in html(now).replace("<strong>", "")
+
+
+def test_evidentlys_pages_are_shown_as_last_counted(page: Open, tmp_path: Path) -> None:
+    built = build(tmp_path / "store")
+    counted = SecondOpinion("shifted", ("confidence", "escalated"), 3, 1, (MethodPages("psi", 2, 1, 3),))
+    with State(built.source.state) as state:
+        keep(state, SecondOpinions(20_414, 20_417, {"psi": 0.1}, (counted,)), NOW_HOUR)
+    test = page(TASK, built.source.store, task="shifted")
+    assert "Pages about this task in 3 days. Evidently: psi 2; the detector: 1." in html(test)
+    table = test.dataframe[2].value
+    assert table[["who", "pages", "spells", "days"]].to_numpy().tolist() == [
+        ["the detector", 1, 1, 3],
+        ["Evidently, psi", 2, 1, 3],
+    ]
+    assert "Counted when you ask for it" in html(page(TASK, built.source.store, task="steady"))
 
 
 def test_old_data_are_shown_up_to_their_end_and_called_old(page: Open, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from cascade_otel.storage import schema
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from cascade_otel import annotate, cascade, feedback, record_call, scorer, semco
 from cascade_otel.instrumentation import _instruments as instruments
 from cascade_otel.instrumentation._guard import Guard
 from cascade_otel.records import TierCall
-from cascade_otel.storage.decode import decode
+from cascade_otel.storage.otlp.decode import decode
 from cascade_otel.testing import Recorded
 from tests.instrumentation.shaped import SHAPES, drive, expected, shaped
 from tests.instrumentation.toys import total

@@ -21,9 +21,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRat
 
 from cascade_otel import cascade, feedback, semconv, tier
 from cascade_otel.storage import schema
-from cascade_otel.storage.decode import decode
 from cascade_otel.storage.exporter import SegmentExporter
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.otlp.decode import decode
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from cascade_otel.testing import record
 from tests.instrumentation.toys import total

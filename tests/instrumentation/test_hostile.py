@@ -16,7 +16,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from cascade_otel import cascade, semconv, tier
 from cascade_otel.instrumentation import _series
 from cascade_otel.instrumentation._guard import DROPPED
-from cascade_otel.storage.decode import decode
+from cascade_otel.storage.otlp.decode import decode
 from cascade_otel.testing import Recorded, record
 from tests.instrumentation.toys import total
 

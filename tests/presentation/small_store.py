@@ -17,7 +17,7 @@ import pandas as pd
 from cascade_otel.presentation.source import Source, Watch, watch
 from cascade_otel.records import HOUR_NS, Alert, Cause, Effect, Finding, TaskState, Window
 from cascade_otel.storage.calls import two_tier_rows
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from cascade_otel.storage.state import State
 

@@ -33,7 +33,11 @@ def test_evidently_really_writes_its_report(built: Built, tmp_path: Path) -> Non
     by_column = found.columns.set_index("column")
     # The share of low confidences doubled; every call has the same latency and cost within its path.
     assert bool(by_column.loc["confidence", "drifted"])
-    assert set(by_column.index) == {"confidence", "latency_s", "cost"}
+    assert set(by_column.index) == {"confidence", "escalated", "latency_s", "cost"}
+    # Twice as many low confidences, as many calls of them escalate: the same sizes of effect.
+    for size in ("psi", "wasserstein", "jensenshannon"):
+        assert by_column.loc["confidence", size] == pytest.approx(by_column.loc["escalated", size])
+        assert by_column.loc["confidence", size] > 0.1
     assert "960 calls drawn" in found.note
     assert sorted(path.suffix for path in folder.iterdir()) == [".html", ".json"]
 
@@ -78,7 +82,7 @@ def test_the_child_may_not_phone_home_and_gets_a_sample(
         drift_report.write(reader, "shifted", *windows(), tmp_path)
     assert child.environment["DO_NOT_TRACK"] == "1"
     assert child.rows == [500, 500]
-    assert child.columns == ["confidence", "latency_s", "cost"]
+    assert child.columns == ["confidence", "escalated", "latency_s", "cost"]
 
 
 def test_a_column_without_values_is_left_out_and_told(
@@ -138,7 +142,24 @@ def test_a_distance_drifts_when_large_and_a_p_value_when_small() -> None:
             {"config": {"type": "evidently:metric_v2:DriftedColumnsCount"}, "value": {"count": 1}},
             metric("confidence", "Wasserstein distance (normed)", 0.3),
             metric("cost", "K-S p_value", 0.3),
+            metric("confidence", "psi", 0.7),
+            metric("cost", "psi", 0.01),
         ]
     }
     found = evidently_child.columns(result)
-    assert [(one["column"], one["drifted"]) for one in found] == [("confidence", True), ("cost", False)]
+    assert [(one["column"], one["drifted"], one["psi"]) for one in found] == [
+        ("confidence", True, 0.7),
+        ("cost", False, 0.01),
+    ]
+
+
+def test_a_report_of_before_without_effect_sizes_is_still_shown(tmp_path: Path) -> None:
+    folder = tmp_path / drift_report.FOLDER
+    folder.mkdir()
+    stem = f"{drift_report._stem('shifted')}-1"
+    (folder / f"{stem}.html").write_text("<html></html>")
+    old = {"column": "cost", "method": "K-S p_value", "score": 0.3, "threshold": 0.05, "drifted": False}
+    (folder / f"{stem}.json").write_text(json.dumps({"note": "n", "columns": [old]}))
+    found = drift_report.newest(tmp_path / "state.sqlite", "shifted")
+    assert found is not None
+    assert found.columns["psi"].isna().all()

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pytest
 
-from cascade_otel.analysis.value import summarise
+from cascade_otel.analysis.value.summary import summarise
 from cascade_otel.presentation import frames
 from cascade_otel.presentation.frames import Now
 from cascade_otel.presentation.periods import period
@@ -16,7 +16,7 @@ from cascade_otel.presentation.source import Watch
 from cascade_otel.records import HOUR_NS, SECOND_NS
 from cascade_otel.storage import schema
 from cascade_otel.storage.calls import two_tier_rows
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.presentation.small_store import NOW_HOUR, Built, alert, calls, findings
 

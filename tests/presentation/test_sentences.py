@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cascade_otel.presentation import sentences
 from cascade_otel.presentation.periods import period
+from cascade_otel.presentation.second_opinion import MethodPages, SecondOpinion
 from cascade_otel.presentation.source import Reach, Watch
 from cascade_otel.presentation.verdicts import verdict
-from cascade_otel.records import HOUR_NS, SECOND_NS, Finding, Stream
+from cascade_otel.records import ALL_TASKS, HOUR_NS, SECOND_NS, Finding, Stream
+from cascade_otel.storage.state import Baseline
 from tests.presentation.small_store import NOW_HOUR, alert, findings
 
 NOW_NS = NOW_HOUR * HOUR_NS
@@ -109,11 +112,41 @@ def test_a_shape_that_moved_says_so() -> None:
     assert text.endswith(", escalation 20% → 40%.")
 
 
-def test_suspects_are_named_but_do_not_alarm() -> None:
-    seen = watch(replace(SHIFTED, state="suspect"), STEADY, alerts=(alert(SHIFTED, status="pending"),))
-    ((tone, _, text),) = banner(seen)
-    assert tone == "good"
-    assert text.startswith("No alert; 1 suspect: shifted.")
+def suspect(task: str = "shifted", evidence: float = 13.1) -> Finding:
+    return replace(
+        SHIFTED,
+        task=task,
+        state="suspect",
+        log_evidence=evidence,
+        log_needed=12.6,
+        suspect_hour=NOW_HOUR - 3,
+        paged_hour=None,
+        cause=None,
+    )
+
+
+def test_a_suspect_is_told_with_its_evidence_and_what_happens_next() -> None:
+    seen = watch(suspect(), STEADY, alerts=(alert(SHIFTED, status="pending"),))
+    ((tone, task, text),) = banner(seen)
+    assert (tone, task) == ("warn", "shifted")
+    since = sentences.words.hour(NOW_HOUR - 48)
+    assert text == (
+        f"has been suspect for 3 h: escalation 20% → 40% since {since}, +$3.84 a day, evidence 13.1 of 12.6. "
+        "Nobody is alerted yet: it pages if the change stands, and ends without a word if it was a spike."
+    )
+
+
+def test_a_suspect_comes_after_alerts_and_is_not_told_twice() -> None:
+    again = replace(suspect(), stream="confidence_shape")
+    seen = watch(SHIFTED, again, suspect("other"), alerts=(alert(SHIFTED),))
+    assert [(tone, task) for tone, task, _ in banner(seen)] == [("bad", "shifted"), ("warn", "other")]
+
+
+def test_of_many_suspects_the_three_with_most_evidence_are_told() -> None:
+    seen = watch(*(suspect(f"task {place}", 13.0 + place / 10) for place in range(5)))
+    lines = banner(seen)
+    assert [task for _, task, _ in lines] == ["task 4", "task 3", "task 2", None]
+    assert lines[-1][2] == "2 more are suspect: see the table."
 
 
 def test_old_data_and_a_dead_job_are_trouble() -> None:
@@ -166,9 +199,14 @@ def test_an_empty_time_line_says_why() -> None:
     ("finding", "tone", "text"),
     [
         (STEADY, "good", "is quiet: 20% of calls escalate, 20% in the reference."),
-        (YOUNG, "plain", "is learning, day 3 of 7: what is normal for it is being learned."),
+        (YOUNG, "plain", "is learning, day 3 of 7: 5 more whole days of calls until it is judged."),
         (replace(SHIFTED, state="suspect"), "warn", "is suspect: escalation 20% → 40%"),
-        (replace(STEADY, state="no_data"), "warn", "has sent no calls for a while."),
+        (replace(STEADY, state="no_data"), "warn", "has sent no calls for a while. Whether it has shifted"),
+        (
+            replace(STEADY, state="no_data", since_hour=NOW_HOUR - 8),
+            "warn",
+            f"has sent no calls since {sentences.words.hour(NOW_HOUR - 8)}. Whether it has shifted",
+        ),
     ],
 )
 def test_a_task_says_its_state(finding: Finding, tone: str, text: str) -> None:
@@ -181,6 +219,53 @@ def test_why_tells_the_note_the_interval_and_the_evidence() -> None:
     text = sentences.why(verdict(watch(SHIFTED), "shifted"))
     assert text.startswith("small-b answers now. The change lies between ")
     assert text.endswith("Evidence of a change: 25.0; an alert needs 10.9.")
+
+
+def test_why_tells_a_suspect_since_when_the_evidence_suffices() -> None:
+    text = sentences.why(verdict(watch(suspect()), "shifted"))
+    assert f"an alert needs 12.6, which it has since {sentences.words.hour(NOW_HOUR - 3)}: it pages" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("trailing", "past days that move on as long as the task is quiet."),
+        ("pinned", "past days that are held still until the task is quiet again."),
+        ("accepted", "what began then was accepted as the new normal on 24 Nov 16:00 UTC."),
+        ("version", "the days since its version came, chosen on 24 Nov 16:00 UTC."),
+        ("chosen", "days that cascade.toml names."),
+    ],
+)
+def test_the_reference_is_told_with_its_reason(reason: Any, text: str) -> None:
+    baseline = Baseline("shifted", 489_600, 489_768, reason, NOW_NS)
+    assert sentences.reference(baseline) == f"Compared with 8 Nov to 15 Nov: {text}"
+    assert sentences.reference(None) == ""
+
+
+def test_a_group_says_that_its_tasks_moved_together() -> None:
+    whole = replace(SHIFTED, task="all tasks", group=ALL_TASKS, tasks=("steady", "young"), cause=None)
+    part = replace(STEADY, state="drifting", group="tasks of small-b")
+    about, member = (verdict(watch(one), one.task) for one in (whole, part))
+    assert ", 2 tasks affected, +$3.84 a day." in sentences.task_line(about, NOW_NS).text
+    assert sentences.part_of_group(about) == "It is about all tasks: one page for all of them."
+    assert sentences.part_of_group(member) == (
+        "It moved together with tasks of small-b, for which there is one page."
+    )
+    assert sentences.part_of_group(verdict(watch(STEADY), "steady")) == ""
+
+
+def test_evidentlys_pages_are_told_beside_the_detectors() -> None:
+    counted = SecondOpinion(
+        "shifted",
+        ("confidence",),
+        22,
+        1,
+        (MethodPages("psi", 4, 2, 22), MethodPages("es", 0, 0, 0)),
+    )
+    assert sentences.second_opinion(counted) == (
+        "Pages about this task in 22 days. Evidently: psi 4, es cannot be computed; the detector: 1."
+    )
+    assert sentences.second_opinion(replace(counted, days=0)).startswith("None of the days could be compared")
 
 
 def test_commands_quote_a_hostile_name() -> None:

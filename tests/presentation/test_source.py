@@ -5,7 +5,7 @@ from pathlib import Path
 from cascade_otel.presentation import source
 from cascade_otel.presentation.source import Source
 from cascade_otel.records import HOUR_NS
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from cascade_otel.storage.state import State
 from tests.presentation.small_store import NOW_HOUR, Built, alert, findings

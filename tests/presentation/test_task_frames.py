@@ -14,7 +14,7 @@ from cascade_otel.presentation.source import Watch
 from cascade_otel.presentation.task_page import TaskPage, labelled_page, task_page
 from cascade_otel.presentation.verdicts import verdict
 from cascade_otel.storage.calls import two_tier_rows
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.presentation.small_store import NOW_HOUR, SHIFT_HOURS, Built, calls, findings
 
@@ -164,11 +164,12 @@ def test_labels_draw_both_curves_and_audits_stand_for_the_accepted(built: Built,
     share, right = told.deferral.now or (0.0, 0.0)
     # 864 of 3,360 calls escalate. The cheap tier is wrong in half of those, and never elsewhere.
     assert share == pytest.approx(864 / 3360, abs=0.01)
-    assert right == 1.0
+    assert right == pytest.approx(1.0)
     assert told.deferral.curve["accuracy"].iloc[0] == pytest.approx(1 - share / 2, abs=0.01)
     bins = told.reliability.bins.set_index("high")
     assert bins["accuracy"].to_dict() == pytest.approx({0.5: 0.5, 0.9: 1.0})
     assert bins["calls"].to_dict() == {0.5: 864, 0.9: 792}
+    assert told.pays.startswith("Pays: it saves ")
 
 
 def test_without_labels_the_page_says_what_to_switch_on(tmp_path: Path) -> None:
@@ -181,6 +182,8 @@ def test_without_labels_the_page_says_what_to_switch_on(tmp_path: Path) -> None:
         told = labelled_page(reader, task_page(reader, Watch(), "bare", WEEK), WEEK)
     assert "feedback(trace_id, tier, correct" in told.reliability.missing
     assert "audit" in told.deferral.missing
+    assert told.pays.startswith("Cannot tell yet: ")
+    assert "no labels tell" in told.pays
 
 
 def test_a_task_nobody_knows_makes_an_empty_page(built: Built) -> None:

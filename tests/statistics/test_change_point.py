@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from cascade_otel.statistics.change_point import ChangePoint, change_point
+from cascade_otel.statistics.detector.change_point import ChangePoint, change_point
 
 HOURS = 9 * 24
 
@@ -44,6 +44,18 @@ def test_a_clear_change_is_dated_to_the_hour() -> None:
     assert found.probability > 0.999
     assert found.change == pytest.approx(logit(0.6) - logit(0.2), abs=0.05)
     assert found.posterior.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("base", "to"), [(0.02, 0.1), (0.05, 0.25), (0.2, 0.5), (0.9, 0.6), (0.3, 0.9)])
+@pytest.mark.parametrize("wobble", [0.1, 0.2])
+def test_day_effects_do_not_pass_for_a_great_change(base: float, to: float, wobble: float) -> None:
+    """Two days at the usual level, then two far from it, that begin at midnight as day effects do."""
+    rate = np.where(np.arange(96) < 48, base, to)
+    hits = np.random.default_rng(1).binomial(100, rate)
+    found = change_point(np.full(96, logit(base)), np.full(96, 100), hits, wobble=wobble, level_se=0.1)
+    assert found.index == 48
+    assert found.low <= 48 <= found.high <= 52
+    assert found.log_odds > 20
 
 
 def test_without_a_change_there_is_no_evidence_for_one() -> None:

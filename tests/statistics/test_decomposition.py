@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade_otel.statistics.decomposition import shapley, shapley_interval
+from cascade_otel.statistics.causes.decomposition import shapley, shapley_interval
 
 WINDOW = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 10).map(lambda cell: cell / 10)), min_size=1, max_size=40
@@ -85,3 +85,41 @@ def test_windows_that_cannot_be_split_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         shapley([0], [0.5], 0.5, strata, confidence, 0.5, 2)
+
+
+def test_every_call_counts_under_its_own_threshold() -> None:
+    """A rollout of another τ to half of the calls is all threshold, whatever the median says."""
+    random = np.random.default_rng(8)
+    x, confidence = random.integers(0, 3, 4000), np.round(random.random(4000), 2)
+    after = np.where(random.random(4000) < 0.45, 0.8, 0.5)
+    inputs, model, threshold = shapley(x, confidence, 0.5, x, confidence, after, 3)
+    change = np.mean(confidence < after) - np.mean(confidence < 0.5)
+    assert inputs + model + threshold == pytest.approx(change, abs=1e-12)
+    assert threshold == pytest.approx(change, abs=0.01)
+    day = np.arange(4000) // 400
+    low, high = shapley_interval(x, confidence, 0.5, x, confidence, after, 3, day, day)[2]
+    assert low < threshold < high
+
+
+def test_thresholds_of_strata_are_no_threshold_effect_when_the_mix_changes() -> None:
+    random = np.random.default_rng(10)
+    confidence = random.random(8000)
+    before, after = (random.random(8000) < share for share in (0.25, 0.5))
+    effects = shapley(
+        before, confidence, np.where(before, 0.9, 0.2), after, confidence, np.where(after, 0.9, 0.2), 2
+    )
+    assert effects[0] == pytest.approx(sum(effects), abs=0.02)
+    assert effects[2] == pytest.approx(0, abs=0.02)
+
+
+def test_adaptive_thresholds_are_rounded() -> None:
+    random = np.random.default_rng(9)
+    confidence, x = random.random(3000), np.zeros(3000, int)
+    before, after = random.normal(0.5, 0.05, 3000), random.normal(0.6, 0.05, 3000)
+    effects = shapley(x, confidence, before, x, confidence, after, 1)
+    assert effects[2] == pytest.approx(0.1, abs=0.02)
+
+
+def test_thresholds_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="thresholds must be one or of one length"):
+        shapley([0, 0], [0.1, 0.2], [0.5, 0.5, 0.5], [0], [0.5], 0.5, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,3 +111,34 @@ def test_a_spike_of_six_hours_rarely_pages(
     rate = np.full(hours.shape, float(expit(logit(0.4))))
     world.hits[:, hours] = random.binomial(world.calls[:, hours], rate)
     assert (first_pages(world, log_needed(200, 720, 1, 1)) >= 0).sum() <= 8
+
+
+def test_six_hours_at_twice_the_rate_seldom_page(
+    make_world: Callable[..., object], first_pages: Callable[..., np.ndarray]
+) -> None:
+    """.40 for six hours, 150 tasks: at 5 % more than 14 pages would be a 1 % accident."""
+    world = make_world(150, 25, wobble=0.05, watch_days=9)
+    random = np.random.default_rng(26)
+    hits = world.hits.copy()
+    starts = world.reference_hours + 96 + random.integers(0, 24, 150)
+    for task, start in enumerate(starts):
+        spike = slice(start, start + 6)
+        hits[task, spike] = random.binomial(world.calls[task, spike], 0.4)
+    assert (first_pages(replace(world, hits=hits), log_needed(200, 720, 1, 0.5)) >= 0).sum() <= 14
+
+
+@pytest.mark.parametrize("memory", [36, 72])
+def test_a_level_that_wanders_is_no_shift(
+    make_world: Callable[..., object], first_pages: Callable[..., np.ndarray], memory: int
+) -> None:
+    """An AR(1) level of .02 around .20, 100 tasks for a month: more than three pages would be an accident."""
+    world = make_world(100, 27, wobble=0.0, watch_days=30)
+    random = np.random.default_rng(28)
+    keep, now = math.exp(-1 / memory), random.normal(0, 1, 100)
+    level = np.empty(world.calls.shape)
+    for place in range(level.shape[1]):
+        level[:, place] = now
+        now = keep * now + math.sqrt(1 - keep**2) * random.normal(0, 1, 100)
+    rate = expit(logit(0.2) + 0.02 / 0.16 * level)
+    wandering = replace(world, hits=random.binomial(world.calls, rate))
+    assert (first_pages(wandering, log_needed(100, 720, 1, 0.5)) >= 0).sum() <= 3

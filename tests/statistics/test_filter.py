@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from cascade_otel.statistics.filter import DAY_NODES, LEVEL_NODES, Filter
-from cascade_otel.statistics.null_model import Null, Reference, Settings, learn
-from cascade_otel.statistics.wobble import day_transition
+from cascade_otel.statistics.detector.filter import Filter
+from cascade_otel.statistics.detector.grid import DAY_NODES, LEVEL_NODES
+from cascade_otel.statistics.detector.null_model import Null, Reference, Settings, learn
+from cascade_otel.statistics.detector.wobble import day_transition
 
 MIDNIGHT = 20_000 * 24
 NEVER = 60.0
@@ -23,6 +24,7 @@ def simple_null(streams: int, settings: Settings | None = None, base: float = -1
         sigma=np.tile([0.05, 0.1, 0.2], (streams, 1)),
         weights=np.tile([0.5, 0.43, 0.07], (streams, 1)),
         phi=np.zeros(streams),
+        turn=np.zeros(streams, int),
         level_se=np.full(streams, 0.05),
         rate=np.full(streams, float(expit(base))),
         settings=settings or Settings(),

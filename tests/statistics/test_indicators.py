@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade_otel.statistics.indicators import QUANTILES, hits_below, indicators, useful
+from cascade_otel.statistics.detector.indicators import QUANTILES, hits_below, indicators, useful
 
 
 def histogram(seed: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from cascade_otel.statistics.null_model import Reference, Settings, learn, spike_log_likelihood, weekday
+from cascade_otel.statistics.detector.fleet_prior import FleetPrior
+from cascade_otel.statistics.detector.null_model import (
+    Reference,
+    Settings,
+    learn,
+    spike_log_likelihood,
+    weekday,
+)
 
 
 def reference(world: object, **other: object) -> Reference:
@@ -100,3 +107,33 @@ def test_references_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         learn(replace(reference(make_world(2, 6)), **change))
+
+
+def test_a_new_task_learns_from_the_fleet_it_joins(make_world: Callable[..., object]) -> None:
+    """Twelve tasks of three days, each learned alone: the fleet's prior brings them nearer to the truth."""
+    old = learn(reference(make_world(60, 7, wobble=0.2, traffic=60)))
+    assert old.fleet[0].streams == 60
+    far = []
+    for prior in (None, old.fleet):
+        worlds = [make_world(1, seed, wobble=0.2, traffic=60, reference_days=3) for seed in range(100, 112)]
+        nulls = [learn(reference(world), fleet=prior) for world in worlds]
+        sizes = np.array([np.sqrt((null.weights * null.sigma**2).sum()) for null in nulls])
+        far.append(np.abs(sizes - 0.2).mean())
+        streams = nulls[0].fleet[0].streams
+    assert far[1] < 0.5 * far[0]
+    assert streams == 61
+
+
+def test_a_new_task_takes_the_fleets_week(make_world: Callable[..., object]) -> None:
+    prior = replace(FleetPrior.default(), streams=50.0, week=np.array([0, 0, 0, 0, 0, -0.4, -0.4]))
+    null = learn(reference(make_world(2, 9, reference_days=3)), fleet=[prior])
+    assert null.week[:, 5:].mean() - null.week[:, :5].mean() == pytest.approx(-0.4)
+
+
+def test_fleets_without_members_keep_what_was_known(make_world: Callable[..., object]) -> None:
+    prior = replace(FleetPrior.default(), streams=9.0)
+    given = reference(make_world(2, 10), fleet=[np.zeros(0, int), np.arange(2)])
+    null = learn(given, fleet=[prior, prior])
+    assert [one.streams for one in null.fleet] == [9.0, 11.0]
+    with pytest.raises(ValueError, match="2 fleets need as many priors, not 1"):
+        learn(given, fleet=[prior])

@@ -4,21 +4,24 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from cascade_otel.statistics.profile import effective, hour_profile, week_profile
+from cascade_otel.statistics.detector.fleet_prior import FleetPrior
+from cascade_otel.statistics.detector.profile import effective, hour_profile, week_profile
 
 DAYS = 28
 HOUR = np.arange(DAYS * 24)
 
 
 def learned(calls: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return hour_profile(
+    profile = hour_profile(
         calls.astype(float),
         hits.astype(float),
         HOUR % 24,
         HOUR // 24,
         np.full(len(calls), DAYS),
         [np.arange(len(calls))],
+        [FleetPrior.default()],
     )
+    return profile.base, profile.dispersion
 
 
 def test_a_daily_rhythm_is_found() -> None:
@@ -77,14 +80,18 @@ def test_a_common_weekend_is_found_and_its_own_day_too() -> None:
         weekday,
         np.full(20, DAYS),
         [np.arange(20)],
-    )
+        [FleetPrior.default()],
+    ).week
     assert found[1:, 5:].mean() - found[1:, :5].mean() == pytest.approx(-0.4, abs=0.05)
     assert 0.25 < found[0, 0] - found[0, 1:5].mean() < 0.5
 
 
 def test_a_week_needs_two_weeks() -> None:
     residual = np.tile([0.5, 0, 0, 0, 0, 0, -0.5], (3, 1))
-    assert not week_profile(residual, np.ones((3, 7)), np.arange(7), np.full(3, 7), [np.arange(3)]).any()
+    found = week_profile(
+        residual, np.ones((3, 7)), np.arange(7), np.full(3, 7), [np.arange(3)], [FleetPrior.default()]
+    )
+    assert not found.week.any()
 
 
 def test_a_young_stream_takes_the_fleets_week_only() -> None:
@@ -94,5 +101,7 @@ def test_a_young_stream_takes_the_fleets_week_only() -> None:
     seen = np.ones(residual.shape)
     seen[0, :-8] = 0
     residual[0] += 1.0 * (weekday == 2)
-    found = week_profile(residual, seen, weekday, seen.sum(1).astype(int), [np.arange(20)])
+    found = week_profile(
+        residual, seen, weekday, seen.sum(1).astype(int), [np.arange(20)], [FleetPrior.default()]
+    ).week
     assert np.allclose(found[0], found[1:].mean(0), atol=0.03)

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade_otel.statistics.wobble import SIZES, day_transition, default_prior, wobble_posterior
+from cascade_otel.statistics.detector.fleet_prior import SIZES, FleetPrior
+from cascade_otel.statistics.detector.wobble import day_transition, wobble_posterior
+
+KNOWN = [FleetPrior.default()]
 
 
 def test_size_and_memory_of_a_fleet_are_found() -> None:
@@ -17,7 +20,12 @@ def test_size_and_memory_of_a_fleet_are_found() -> None:
         effect[:, day] = 0.6 * effect[:, day - 1] + 0.8 * random.normal(0, 1, 100)
     noise = np.full(effect.shape, 0.05**2)
     wobble = wobble_posterior(
-        0.2 * effect + random.normal(0, 0.05, effect.shape), noise, np.ones(effect.shape), [np.arange(100)], 4
+        0.2 * effect + random.normal(0, 0.05, effect.shape),
+        noise,
+        np.ones(effect.shape),
+        [np.arange(100)],
+        [FleetPrior.default()],
+        4,
     )
     assert wobble.weight.sum((1, 2)) == pytest.approx(np.ones(100))
     assert np.sqrt((wobble.size_weight * SIZES**2).sum(1)).mean() == pytest.approx(0.2, rel=0.15)
@@ -30,7 +38,12 @@ def test_level_and_its_error_are_calibrated() -> None:
     level = random.normal(0, 0.3, 300)
     residual = level[:, None] + random.normal(0, 0.1, (300, 14))
     wobble = wobble_posterior(
-        residual, np.full(residual.shape, 1e-4), np.ones(residual.shape), [np.arange(300)], 4
+        residual,
+        np.full(residual.shape, 1e-4),
+        np.ones(residual.shape),
+        [np.arange(300)],
+        [FleetPrior.default()],
+        4,
     )
     inside = np.abs(wobble.mean_level - level) < 2 * np.sqrt(wobble.mean_level_variance)
     assert 0.9 < inside.mean() < 0.99
@@ -41,14 +54,14 @@ def test_a_stream_without_days_takes_the_fleets_size() -> None:
     residual = random.normal(0, 0.15, (40, 28))
     seen = np.ones(residual.shape)
     seen[0] = 0
-    wobble = wobble_posterior(residual, np.full(residual.shape, 1e-4), seen, [np.arange(40)], 4)
+    wobble = wobble_posterior(residual, np.full(residual.shape, 1e-4), seen, [np.arange(40)], KNOWN, 4)
     assert (wobble.size_weight[0] * SIZES).sum() == pytest.approx(0.15, rel=0.3)
     assert wobble.mean_level_variance[0] > 100
 
 
 def test_default_prior_is_a_distribution() -> None:
-    assert default_prior().sum() == pytest.approx(1)
-    assert np.all(default_prior() > 0)
+    assert FleetPrior.default().wobble.sum() == pytest.approx(1)
+    assert np.all(FleetPrior.default().wobble > 0)
 
 
 @given(st.floats(0, 0.8), st.floats(3, 30))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import body as made_body
 
@@ -25,8 +25,8 @@ PROTOBUF = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"
 PROGRAM = """
 import sys
 from pathlib import Path
-from cascade_otel.storage import receiver
-from cascade_otel.storage.access import tls_of
+from cascade_otel.storage.receiving import receiver
+from cascade_otel.storage.receiving.access import tls_of
 root, port, token, grpc_port, *pair = sys.argv[1:]
 metrics = (lambda: b"up 1\\n") if token else None
 tls = tls_of(*map(Path, pair)) if pair else None

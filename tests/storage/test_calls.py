@@ -21,7 +21,7 @@ from cascade_otel.demo.receiving import receiving
 from cascade_otel.instrumentation import _calls
 from cascade_otel.storage import schema
 from cascade_otel.storage.calls import CASCADE_ROW, CHEAP_ROW, span_ids, two_tier_rows
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 
 IDS = ["trace_hi", "trace_lo", "span_id", "parent_id", "linked_trace_hi", "linked_trace_lo"]

@@ -11,9 +11,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from cascade_otel.records import DAY_NS, HOUR_NS
-from cascade_otel.storage import otlp_metrics
 from cascade_otel.storage.counters import Counters
-from cascade_otel.storage.otlp_wire import MalformedError, TooManyError
+from cascade_otel.storage.otlp import metrics as otlp_metrics
+from cascade_otel.storage.otlp.wire import MalformedError, TooManyError
 from tests.storage.metric_samples import START_NS, first, request
 from tests.storage.storage_samples import NOW_NS, put
 

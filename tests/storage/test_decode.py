@@ -18,9 +18,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from cascade_otel import semconv
 from cascade_otel.records import DAY_NS
-from cascade_otel.storage import otlp_attributes, schema
-from cascade_otel.storage.decode import MalformedError, Parsed, TooManyError, decode
-from cascade_otel.storage.otlp_attributes import MAX_TEXT, PLACE, RULES, Known
+from cascade_otel.storage import schema
+from cascade_otel.storage.otlp import attributes as otlp_attributes
+from cascade_otel.storage.otlp.attributes import MAX_TEXT, PLACE, RULES, Known
+from cascade_otel.storage.otlp.decode import MalformedError, Parsed, TooManyError, decode
 from tests.storage.storage_samples import NOW_NS, body, put
 
 Change = Callable[[Span], None]

@@ -14,8 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import schema
-from cascade_otel.storage.decode import FUTURE_NS, PAST_NS, MalformedError, Parsed, decode
-from cascade_otel.storage.otlp_attributes import BOOLEAN, DOUBLE, INTEGER, MAX_TEXT, RULES, TEXT
+from cascade_otel.storage.otlp.attributes import BOOLEAN, DOUBLE, INTEGER, MAX_TEXT, RULES, TEXT
+from cascade_otel.storage.otlp.decode import FUTURE_NS, PAST_NS, MalformedError, Parsed, decode
 from tests.storage.storage_samples import NOW_NS, body, put
 from tests.storage.test_decode import wrapped
 

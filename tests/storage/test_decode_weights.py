@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cascade_otel.storage import schema
-from cascade_otel.storage.decode import decode
+from cascade_otel.storage.otlp.decode import decode
 from tests.storage.storage_samples import NOW_NS, put
 
 ROOT, OTHER = b"\x01" * 16, b"\x02" * 16

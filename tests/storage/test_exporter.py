@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cascade_otel.storage import put_aside
-from cascade_otel.storage.decode import decode
 from cascade_otel.storage.exporter import SegmentExporter
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.otlp.decode import decode
+from cascade_otel.storage.reading.rollup import open_reader
+from cascade_otel.storage.receiving import put_aside
 from cascade_otel.storage.segments import Store
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from cascade_otel import cli
 from cascade_otel.records import DAY_NS, HOUR_NS, SECOND_NS
-from cascade_otel.storage import health, put_aside
+from cascade_otel.storage import health
 from cascade_otel.storage.counters import Counters
-from cascade_otel.storage.decode import PutAside
+from cascade_otel.storage.otlp.decode import PutAside
+from cascade_otel.storage.receiving import put_aside
 from cascade_otel.storage.segments import Store
 from cascade_otel.storage.state import ATTEMPTS, State
 from tests.storage.metric_samples import request

@@ -17,7 +17,7 @@ import pytest
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import health, manifest
 from cascade_otel.storage.compaction import LEFT_S, Compactor
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import DAY, NOW_NS, rows
 

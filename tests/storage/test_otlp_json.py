@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from cascade_otel.storage import otlp_json, otlp_metrics
-from cascade_otel.storage.decode import Decoded, decode
-from cascade_otel.storage.otlp_wire import MalformedError, TooManyError
+from cascade_otel.storage.otlp import json_form as otlp_json
+from cascade_otel.storage.otlp import metrics as otlp_metrics
+from cascade_otel.storage.otlp.decode import Decoded, decode
+from cascade_otel.storage.otlp.wire import MalformedError, TooManyError
 from tests.storage.otlp_requests import as_json, metrics, set_json, spans, text_of
 from tests.storage.storage_samples import NOW_NS, body, put
 

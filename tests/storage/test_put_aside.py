@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cascade_otel.storage import put_aside
-from cascade_otel.storage.decode import PutAside
+from cascade_otel.storage.otlp.decode import PutAside
+from cascade_otel.storage.receiving import put_aside
 from tests.storage.storage_samples import KILLS
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +21,8 @@ WRITER = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from cascade_otel.storage import put_aside
-from cascade_otel.storage.decode import PutAside
+from cascade_otel.storage.receiving import put_aside
+from cascade_otel.storage.otlp.decode import PutAside
 put_aside.MAX_BYTES = 40_000
 store, name, first = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(first, first + int(sys.argv[4])):

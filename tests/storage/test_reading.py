@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cascade_otel.records import DAY_NS, HOUR_NS
 from cascade_otel.storage.compaction import Compactor
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage import slow_reference as slow
 from tests.storage.storage_samples import DAY, KILLS

@@ -13,11 +13,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from cascade_otel.records import UserError
-from cascade_otel.storage import put_aside
-from cascade_otel.storage.intake import MAX_BODY
-from cascade_otel.storage.otlp_wire import Status
-from cascade_otel.storage.receiver import bind
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.otlp.wire import Status
+from cascade_otel.storage.reading.rollup import open_reader
+from cascade_otel.storage.receiving import put_aside
+from cascade_otel.storage.receiving.intake import MAX_BODY
+from cascade_otel.storage.receiving.receiver import bind
 from cascade_otel.storage.segments import Store
 from tests.storage.receiver_process import PROTOBUF, Receiver, body, free_port, ids, stored_ids
 from tests.storage.storage_samples import put

@@ -15,9 +15,9 @@ import grpc
 import pytest
 
 from cascade_otel.records import UserError
-from cascade_otel.storage import access, receiver
-from cascade_otel.storage.access import Tls, check_reach, is_same, tls_of
-from cascade_otel.storage.intake import Intake
+from cascade_otel.storage.receiving import access, receiver
+from cascade_otel.storage.receiving.access import Tls, check_reach, is_same, tls_of
+from cascade_otel.storage.receiving.intake import Intake
 from tests.storage import certificates
 from tests.storage.otlp_requests import LOGS, METRICS, TRACES, Called, as_json, metrics
 from tests.storage.receiver_process import ROOT, Receiver, body, free_port
@@ -137,7 +137,7 @@ def test_an_empty_token_is_not_taken_for_one(tmp_path, token, host):
 def test_the_receiver_itself_refuses_to_start_so(tmp_path):
     """Whoever starts it, and before it listens."""
     program = (
-        "import sys; from cascade_otel.storage import receiver\n"
+        "import sys; from cascade_otel.storage.receiving import receiver\n"
         f"receiver.run({str(tmp_path / 'store')!r}, '0.0.0.0', {free_port()}, grpc_port={free_port()})"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

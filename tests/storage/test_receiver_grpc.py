@@ -15,8 +15,8 @@ from opentelemetry.exporter.otlp.proto.grpc.exporter import _RETRYABLE_ERROR_COD
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from cascade_otel.storage import otlp_grpc
-from cascade_otel.storage.intake import MAX_BODY
+from cascade_otel.storage.otlp import grpc_server as otlp_grpc
+from cascade_otel.storage.receiving.intake import MAX_BODY
 from tests.storage.otlp_requests import LOGS, METRICS, TRACES, Called, metrics
 from tests.storage.receiver_process import Receiver, body, free_port, ids, stored_ids
 from tests.storage.storage_samples import put

@@ -12,11 +12,13 @@ from contextlib import ExitStack, closing, suppress
 import grpc
 import pytest
 
-from cascade_otel.storage import connections, otlp_grpc, otlp_http
-from cascade_otel.storage.intake import Intake
-from cascade_otel.storage.otlp_grpc import Listening
-from cascade_otel.storage.otlp_http import Http
-from cascade_otel.storage.otlp_wire import Status
+from cascade_otel.storage.otlp import grpc_server as otlp_grpc
+from cascade_otel.storage.otlp import http as otlp_http
+from cascade_otel.storage.otlp.grpc_server import Listening
+from cascade_otel.storage.otlp.http import Http
+from cascade_otel.storage.otlp.wire import Status
+from cascade_otel.storage.receiving import connections
+from cascade_otel.storage.receiving.intake import Intake
 from tests.storage import certificates
 from tests.storage.otlp_requests import Called
 from tests.storage.receiver_process import PROGRAM, Receiver, body, free_port
@@ -27,7 +29,7 @@ HEAD = HALF_A_HEAD + b"Content-Type: application/x-protobuf\r\nContent-Length: %
 LIMITED = """
 import sys
 {}
-from cascade_otel.storage import connections
+from cascade_otel.storage.receiving import connections
 connections.HEAD_S, connections.HANDSHAKE_S, connections.CONNECTIONS = {}, {}, {}
 """
 IMPLEMENTATIONS = {"httptools": "import httptools", "h11": 'sys.modules["httptools"] = None'}

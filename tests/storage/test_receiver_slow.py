@@ -9,10 +9,11 @@ import grpc
 import grpc.aio
 import pytest
 
-from cascade_otel.storage import otlp_grpc, otlp_http
-from cascade_otel.storage.intake import Intake
-from cascade_otel.storage.otlp_grpc import Listening
-from cascade_otel.storage.otlp_http import Http
+from cascade_otel.storage.otlp import grpc_server as otlp_grpc
+from cascade_otel.storage.otlp import http as otlp_http
+from cascade_otel.storage.otlp.grpc_server import Listening
+from cascade_otel.storage.otlp.http import Http
+from cascade_otel.storage.receiving.intake import Intake
 from tests.storage.otlp_requests import TRACES
 from tests.storage.receiver_process import body, free_port
 

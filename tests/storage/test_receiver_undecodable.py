@@ -7,9 +7,9 @@ import gzip
 
 import pytest
 
-from cascade_otel.storage import committer
-from cascade_otel.storage.committer import Committer, TryLaterError
-from cascade_otel.storage.intake import Intake, RefusedError
+from cascade_otel.storage.receiving import committer
+from cascade_otel.storage.receiving.committer import Committer, TryLaterError
+from cascade_otel.storage.receiving.intake import Intake, RefusedError
 from cascade_otel.storage.segments import Store
 from tests.storage.receiver_process import PROGRAM, PROTOBUF, Receiver, body, free_port, ids, stored_ids
 
@@ -17,7 +17,7 @@ decode_parsed = committer.decode_parsed
 POISONED = 5
 """So many spans has the request that the decoder of these tests fails on."""
 FAILING = f"""
-from cascade_otel.storage import committer
+from cascade_otel.storage.receiving import committer
 decode_parsed = committer.decode_parsed
 def decode(requests):
     if any(request.count == {POISONED} for request in requests):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cascade_otel.records import HOUR_NS
 from cascade_otel.storage import parts, schema
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import DAY, rows
 

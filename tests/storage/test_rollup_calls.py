@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cascade_otel.records import HOUR_NS
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import DAY, rows
 

@@ -15,7 +15,7 @@ from cascade_otel.records import DAY_NS, UserError
 from cascade_otel.storage import compaction, merging, schema, segments
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.manifest import NAME, BrokenManifestError, decoded
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage.storage_samples import DAY, NOW_NS, rows
 

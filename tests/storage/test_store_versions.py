@@ -15,7 +15,7 @@ import pytest
 from cascade_otel.records import DAY_NS, HOUR_NS
 from cascade_otel.storage import schema, segments
 from cascade_otel.storage.compaction import Compactor
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store, unreadable
 
 V1 = Path(__file__).parent / "stores" / "v1"

@@ -18,7 +18,7 @@ from cascade_otel.storage import health, manifest
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.exporter import SegmentExporter
 from cascade_otel.storage.manifest import BrokenManifestError
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store, unreadable
 from tests.storage import torture_spans
 from tests.storage.storage_samples import NOW_NS

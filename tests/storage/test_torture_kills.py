@@ -14,7 +14,7 @@ import pytest
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import parts
 from cascade_otel.storage.compaction import Compactor
-from cascade_otel.storage.rollup import Reader, open_reader
+from cascade_otel.storage.reading.rollup import Reader, open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage import torture_roles, torture_spans
 from tests.storage.storage_samples import KILLS

@@ -10,7 +10,7 @@ import pytest
 from cascade_otel.records import DAY_NS
 from cascade_otel.storage import segments
 from cascade_otel.storage.compaction import Compactor
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage import torture_spans
 from tests.storage.storage_samples import DAY, KILLS, NOW_NS, rows

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from cascade_otel.records import DAY_NS, SECOND_NS
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.counters import Counters
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
 from cascade_otel.storage.segments import Store
 from tests.storage import metric_samples, torture_spans
 from tests.storage.receiver_process import PROTOBUF, body, ids, stored_ids

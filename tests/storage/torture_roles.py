@@ -20,11 +20,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from cascade_otel.records import DAY_NS
-from cascade_otel.storage import receiver
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.exporter import SegmentExporter
 from cascade_otel.storage.manifest import Live
-from cascade_otel.storage.rollup import Reader
+from cascade_otel.storage.reading.rollup import Reader
+from cascade_otel.storage.receiving import receiver
 from cascade_otel.storage.segments import Store
 from tests.storage import torture_spans
 from tests.storage.torture_spans import KEPT_DAYS, Batch, Part

@@ -15,7 +15,7 @@ from cascade_otel.storage.health import files, place, sampling, sources, watchin
 from cascade_otel.storage.health.remarks import Remark
 from cascade_otel.storage.segments import Store
 
-READERS = ("cascade_otel.storage.rollup", "cascade_otel.storage.segments")
+READERS = ("cascade_otel.storage.reading.rollup", "cascade_otel.storage.segments")
 """Whose warnings say in other words what the report says."""
 __all__ = ["Health", "Remark", "as_json", "lines", "report"]
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cascade_otel.records import DAY_NS
-from cascade_otel.storage import counters, manifest, put_aside
+from cascade_otel.storage import counters, manifest
 from cascade_otel.storage.health.remarks import Remark, noted, size, some, utc, wrong
+from cascade_otel.storage.receiving import put_aside
 from cascade_otel.storage.segments import DAY, Store
 
 LITTLE_ROOM = 1 << 30

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 
 from cascade_otel.records import DAY_NS, HOUR_NS, SECOND_NS
-from cascade_otel.storage import put_aside
 from cascade_otel.storage.counters import Counters
 from cascade_otel.storage.health.remarks import Remark, many, noted, of, some, utc, when, wrong
-from cascade_otel.storage.rollup import open_reader
+from cascade_otel.storage.reading.rollup import open_reader
+from cascade_otel.storage.receiving import put_aside
 from cascade_otel.storage.schema import TIER
 from cascade_otel.storage.segments import Store
 

@@ -1,0 +1,1 @@
+"""Is it real? What is counted, what the detector remembers, and what it finds."""

@@ -1,0 +1,1 @@
+"""Telling causes of a changed escalation rate apart."""

@@ -1,0 +1,1 @@
+"""From a socket to a segment: what is acknowledged is durable."""
