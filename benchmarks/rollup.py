@@ -25,19 +25,24 @@ import _history
 import _measure as measure
 import _screens
 import duckdb
+import numpy as np
 
+from cascade_otel.analysis.watching.look import Watcher, judged_at
+from cascade_otel.policy import Policy
 from cascade_otel.records import HOUR_NS
 from cascade_otel.storage import parts
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.files import relation
 from cascade_otel.storage.reading.rollup import Reader
 from cascade_otel.storage.segments import Store
+from cascade_otel.storage.state import Baseline
 
 ROLLED_UP, ROUNDS = 10_000_000, 5
 BUSY_TASKS, BUSY_A_DAY = 20, 2_500_000
 AN_HOUR = 46_296
 BYTES_BAR, DENSE_BAR, FLEET_BAR, TICK_BAR = 55, 12, 30, 0.6
 SCREEN_BAR_MS, MEMORY_BAR = 300, 1000
+LOOK_BAR, NEW_HOURS = 1.0, 14
 TASK = "attribute-00420"
 
 
@@ -190,16 +195,26 @@ def pages(root: Path) -> None:
 
 
 def job(root: Path) -> None:
-    """What the drift job asks, likewise."""
-    end = (Store(root).days()[-1] + 1) * 24
-    asked(
-        root,
-        "What the drift job asks",
-        {
-            "counts of the newest hour": lambda reader: reader.task_hours(end - 1, end),
-            "counts of 49 days, when it starts": lambda reader: reader.task_hours(end - 49 * 24, end),
-        },
-    )
+    """What the detector takes: its first look, and one for each hour that becomes complete."""
+    store = Store(root)
+    end = (store.days()[-1] + 1) * 24
+    lines: list[tuple[str, ...]] = []
+    watcher, hours = Watcher(), []
+    references: dict[str, Baseline] = {}
+    with Reader(store) as reader:
+        for hour in range(end - NEW_HOURS, end):
+            look = partial(judged_at, reader, watcher, Policy(), references, (), (), hour)
+            spent, (findings, references) = measure.took(look)
+            if not lines:
+                lines.append(("first look", f"{spent.cpu:.1f} s", f"{measure.peak_mb():.0f} MB"))
+            else:
+                hours.append(spent.cpu)
+    median = measure.at_most(float(np.median(hours)), LOOK_BAR, ".2f", " s")
+    lines.append(("a new hour, median", median, f"{measure.peak_mb():.0f} MB"))
+    lines.append(("a new hour, greatest", f"{max(hours):.2f} s", ""))
+    tasks = len({finding.task for finding in findings})
+    title = f"The detector, {tasks:,} tasks, every stream, in a store of {_history.count(store):,} spans"
+    measure.table(title, ("look", "CPU", "peak memory"), lines)
 
 
 def asked(

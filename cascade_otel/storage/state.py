@@ -193,6 +193,11 @@ class State:
         found = self._all("SELECT at_hour, body FROM memory WHERE name = ?", name)
         return found[0] if found else None
 
+    def memory_hour(self, name: str) -> int | None:
+        """The hour of what was last put under this name; None: nothing was."""
+        found = self._all("SELECT at_hour FROM memory WHERE name = ?", name)
+        return int(found[0][0]) if found else None
+
     def put_memory(self, name: str, at_hour: int, body: bytes) -> None:
         """Replaces what is remembered under this name."""
         self._run("INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", name, at_hour, body)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from cascade_otel.analysis.watching import kept
-from cascade_otel.analysis.watching.monitor import LATE_HOURS, Monitor, Standing
+from cascade_otel.analysis.watching.monitor import (
+    LATE_HOURS,
+    USUALLY_LATE_HOURS,
+    WHOLE_EVERY_HOURS,
+    Monitor,
+    Standing,
+)
 from cascade_otel.records import Stream
 from cascade_otel.storage.state import Baseline
 from tests.analysis.counted import END, Counted, of_rates, shares, spread, step, wanted, weeks
@@ -111,6 +117,23 @@ def test_the_newest_hour_is_taken_in_anew_at_every_look() -> None:
         cells[:, -1] //= 4
     at(partial, END, monitor)
     assert_same(at(whole, END, monitor), at(whole, END))
+
+
+def test_what_comes_half_a_day_late_is_taken_in_within_six_hours() -> None:
+    whole = few()
+    partial, monitor = whole.copy(), Monitor()
+    for cells in partial.cells.values():
+        cells[:, -16:-12] //= 3
+    first = END - END % WHOLE_EVERY_HOURS - WHOLE_EVERY_HOURS + 1
+    at(partial, first, monitor)
+    asked_from = []
+    for now in range(first + 1, first + WHOLE_EVERY_HOURS):
+        whole.asked.clear()
+        found = at(whole, now, monitor)
+        asked_from.append(now - min(start for _, _, start, _ in whole.asked))
+    assert max(asked_from[:-1]) == USUALLY_LATE_HOURS + 2, "the newest hours suffice"
+    assert asked_from[-1] > LATE_HOURS - 1
+    assert_same(found, at(whole, first + WHOLE_EVERY_HOURS - 1))
 
 
 def test_what_arrives_later_than_a_day_is_left_out() -> None:

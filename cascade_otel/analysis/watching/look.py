@@ -81,7 +81,8 @@ def look(
         found, references = judged_at(reader, watcher, policy, before, last, opened, now_hour)
         changed = [one for task, one in references.items() if one != before.get(task)]
         judged = _explained(reader, found)
-        memory = _to_keep(state, watcher.monitor, now_hour, bool(changed))
+        learned_anew = any(_period(one) != _period(before.get(one.task)) for one in changed)
+        memory = _to_keep(state, watcher.monitor, now_hour, learned_anew)
     else:
         judged = judged_before
     told = {(alert.task, alert.tier) for alert in opened}
@@ -147,9 +148,13 @@ def _remembered(state: State) -> Monitor:
     return monitor
 
 
+def _period(baseline: Baseline | None) -> tuple[int, int] | None:
+    return None if baseline is None else (baseline.start_hour, baseline.end_hour)
+
+
 def _to_keep(state: State, monitor: Monitor, now_hour: int, changed: bool) -> bytes | None:
-    known = state.memory(MEMORY)
-    due = known is None or not 0 <= now_hour - known[0] < KEEP_EVERY_HOURS
+    kept_hour = state.memory_hour(MEMORY)
+    due = kept_hour is None or not 0 <= now_hour - kept_hour < KEEP_EVERY_HOURS
     return kept.packed(monitor.kept()) if due or changed else None
 
 

@@ -25,6 +25,10 @@ Period = tuple[int, int]
 LATE_HOURS = 26
 """What arrives later than this is in charts and references, but is not judged any more. Labels and audits
 that are joined to their calls after midnight are still in time."""
+USUALLY_LATE_HOURS = 3
+"""Most of what comes late comes within so many hours: these are counted anew at every look,"""
+WHOLE_EVERY_HOURS = 6
+"""... and all ``LATE_HOURS`` so often."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class _Watch:
     """Counts of the hours from ``kept`` to ``recent``, as they were taken in."""
     newest: Counts
     """Counts of the hours since ``recent``."""
+    whole_hour: int
+    """The look at which everything since ``kept`` was counted last."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Monitor:
         for stream, (learned, point) in kept.items():
             nothing = np.zeros((*learned.calls.shape, 0), np.int64)
             none = Counts(nothing, nothing)
-            self._watches[stream] = _Watch(learned, Runner(learned), point, point, none, none)
+            self._watches[stream] = _Watch(learned, Runner(learned), point, point, none, none, point.hour)
 
     def _look(self, source: Source, stream: Stream, wanted: Wanted) -> Standing | None:
         self._forget(stream, wanted)
@@ -152,7 +158,7 @@ class Monitor:
     def _catch_up(self, source: Source, stream: Stream, watch: _Watch, wanted: Wanted) -> None:
         """Brings both points up to date with what is new and what came late."""
         needed, start, now = wanted.log_needed[stream], watch.kept.hour, wanted.now_hour
-        counts = _counted(source, watch.learned, start, now)
+        counts = _counts_since_kept(source, watch, now)
         late = _differ(watch.used, counts)
         if len(late):
             part = Runner(watch.learned.take(late))
@@ -164,6 +170,18 @@ class Monitor:
         watch.kept = watch.runner.run(watch.kept, counts, start, now - LATE_HOURS, needed)
         watch.used = _cut(counts, watch.kept.hour - start, watch.recent.hour - start)
         watch.newest = _cut(counts, watch.recent.hour - start, now - start)
+
+
+def _counts_since_kept(source: Source, watch: _Watch, now_hour: int) -> Counts:
+    """Counts from ``kept`` to now, the older ones mostly as they were taken in."""
+    start, since = watch.kept.hour, watch.recent.hour - USUALLY_LATE_HOURS
+    if since <= start or now_hour // WHOLE_EVERY_HOURS != watch.whole_hour // WHOLE_EVERY_HOURS:
+        watch.whole_hour = now_hour
+        return _counted(source, watch.learned, start, now_hour)
+    before, after = _cut(watch.used, 0, since - start), _counted(source, watch.learned, since, now_hour)
+    return Counts(
+        np.concatenate([before.calls, after.calls], axis=2), np.concatenate([before.hits, after.hits], axis=2)
+    )
 
 
 def _begun(source: Source, stream: Stream, learned: Learned, wanted: Wanted) -> _Watch:
@@ -178,21 +196,22 @@ def _begun(source: Source, stream: Stream, learned: Learned, wanted: Wanted) -> 
     counts = _counted(source, learned, keep, wanted.now_hour)
     recent = runner.run(kept, counts, keep, wanted.now_hour - 1, needed)
     before = recent.hour - keep
-    return _Watch(learned, runner, kept, recent, _cut(counts, 0, before), _cut(counts, before, before + 1))
+    used, newest = _cut(counts, 0, before), _cut(counts, before, before + 1)
+    return _Watch(learned, runner, kept, recent, used, newest, wanted.now_hour)
 
 
 def _joined(watch: _Watch, other: _Watch) -> _Watch:
     learned = watch.learned.join(other.learned)
     kept, recent = watch.kept.join(other.kept), watch.recent.join(other.recent)
     used, newest = _both(watch.used, other.used), _both(watch.newest, other.newest)
-    return _Watch(learned, Runner(learned), kept, recent, used, newest)
+    return _Watch(learned, Runner(learned), kept, recent, used, newest, watch.whole_hour)
 
 
 def _taken(watch: _Watch, places: Ints) -> _Watch:
     learned = watch.learned.take(places)
     kept, recent = watch.kept.take(places), watch.recent.take(places)
     used, newest = _taken_counts(watch.used, places), _taken_counts(watch.newest, places)
-    return _Watch(learned, Runner(learned), kept, recent, used, newest)
+    return _Watch(learned, Runner(learned), kept, recent, used, newest, watch.whole_hour)
 
 
 def _counted(source: Source, learned: Learned, start_hour: int, end_hour: int) -> Counts:

@@ -12,8 +12,8 @@ from cascade_otel.analysis.watching.baselines import LOOK_BACK_DAYS
 from cascade_otel.analysis.watching.running import NEVER
 from cascade_otel.storage.reading.rollup import Reader
 
-RECENT_DAYS = 2
-"""Between two midnights only so many days are read anew."""
+LATE_HOURS = 3
+"""Between two midnights what is new is read, and what came so late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +28,25 @@ class Task:
 
 @dataclass
 class Tasks:
-    """Lives as long as the job: the whole look-back is read once a day, the newest days at every look."""
+    """Lives as long as the job: the whole look-back is read once a day, the newest hours at every look."""
 
     known: dict[str, Task] = field(default_factory=dict)
     _days: dict[str, set[int]] = field(default_factory=dict)
     _first_hour: dict[str, int] = field(default_factory=dict)
-    _read_on: int | None = None
+    _read_until: int | None = None
 
     def refresh(self, reader: Reader, now_hour: int) -> None:
         """Takes in what the store holds before ``now_hour``."""
-        today = now_hour // 24
-        whole = self._read_on != today
-        start = (today - (LOOK_BACK_DAYS if whole else RECENT_DAYS - 1)) * 24
-        if whole:
-            self.known, self._days, self._first_hour, self._read_on = {}, {}, {}, today
+        read, self._read_until = self._read_until, now_hour
+        if read is None or read // 24 != now_hour // 24 or read > now_hour:
+            start = (now_hour // 24 - LOOK_BACK_DAYS) * 24
+            self.known, self._days, self._first_hour = {}, {}, {}
+        else:
+            start = read - LATE_HOURS
         found = reader.first_tiers(start, now_hour)
         columns = (found[name].tolist() for name in ("task", "tier", "model", "threshold", "first_hour"))
         for task, tier, model, threshold, first_hour in zip(*columns, strict=True):
-            # A tier that is first in two days may be a later one that was asked alone.
+            # A tier that is first in a few hours may be a later one that was asked alone.
             if task not in self.known:
                 self.known[task] = Task(tier, model, None if math.isnan(threshold) else threshold)
                 self._first_hour[task] = NEVER if math.isnan(first_hour) else int(first_hour)
