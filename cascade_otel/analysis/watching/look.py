@@ -81,8 +81,7 @@ def look(
         found, references = judged_at(reader, watcher, policy, before, last, opened, now_hour)
         changed = [one for task, one in references.items() if one != before.get(task)]
         judged = _explained(reader, found)
-        learned_anew = any(_period(one) != _period(before.get(one.task)) for one in changed)
-        memory = _to_keep(state, watcher.monitor, now_hour, learned_anew)
+        memory = _to_keep(state, watcher.monitor, now_hour)
     else:
         judged = judged_before
     told = {(alert.task, alert.tier) for alert in opened}
@@ -148,14 +147,10 @@ def _remembered(state: State) -> Monitor:
     return monitor
 
 
-def _period(baseline: Baseline | None) -> tuple[int, int] | None:
-    return None if baseline is None else (baseline.start_hour, baseline.end_hour)
-
-
-def _to_keep(state: State, monitor: Monitor, now_hour: int, changed: bool) -> bytes | None:
+def _to_keep(state: State, monitor: Monitor, now_hour: int) -> bytes | None:
     kept_hour = state.memory_hour(MEMORY)
     due = kept_hour is None or not 0 <= now_hour - kept_hour < KEEP_EVERY_HOURS
-    return kept.packed(monitor.kept()) if due or changed else None
+    return kept.packed(monitor.kept()) if due else None
 
 
 def _lifted(
