@@ -142,16 +142,18 @@ def _advance_tier(
         if moving or suspect:
             lead = _lead(None, moving or suspect)
             after = _open(tick, streams[lead], "firing" if moving else "pending")
-            _put(changes, None, _join(after, moving), tell=_of_its_own(streams, moving))
+            tell = _of_its_own(streams, moving)
+            _put(changes, None, replace(_join(after, moving), told=tell), tell=tell)
         return
     if moving:
         content = streams[_lead(alert.stream, moving)]
+        known = alert.told and alert.status != "pending"
         after = _join(replace(alert, status="firing", finding=content), moving)
         if alert.status == "pending":
             # Evidently's report was about fewer calls.
             after = replace(after, report=None)
-        tell = alert.status == "pending" and _of_its_own(streams, moving)
-        _put(changes, alert, _touched(tick, alert, after), tell=tell)
+        tell = not known and _of_its_own(streams, moving)
+        _put(changes, alert, _touched(tick, alert, replace(after, told=known or tell)), tell=tell)
     elif suspect:
         if alert.status == "pending":
             after = replace(alert, finding=streams[_lead(alert.stream, suspect)])
@@ -159,7 +161,7 @@ def _advance_tier(
             after = replace(alert, status="firing")
         _put(changes, alert, _touched(tick, alert, after), tell=False)
     elif (last := streams.get(alert.finding.stream)) is not None and _is_over(last):
-        told = alert.status != "pending" and not _is_part(alert.finding)
+        told = alert.told and alert.status != "pending"
         _put(changes, alert, _resolved(tick, alert, last), tell=told)
     elif alert.status == "no_data":
         _put(changes, alert, _touched(tick, alert, replace(alert, status="firing")), tell=False)
@@ -181,7 +183,8 @@ def _fall_silent(
     content = streams[_lead(alert.stream, moving)] if moving else alert.finding
     after = _join(replace(alert, status="no_data", finding=content), [*moving, "no_data"])
     known = alert.stream == "no_data" or "no_data" in alert.also
-    _put(changes, alert, _touched(tick, alert, after), tell=alert.status == "pending" or (tell and not known))
+    tell = alert.status == "pending" or (tell and not known)
+    _put(changes, alert, _touched(tick, alert, replace(after, told=alert.told or tell)), tell=tell)
     return True
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cascade_otel.records.counts import (
     CELLS,
+    LABELLED,
     HourCells,
     Measured,
     TaskHours,
@@ -51,6 +52,7 @@ __all__ = [
     "CELLS",
     "DAY_NS",
     "HOUR_NS",
+    "LABELLED",
     "SECOND_NS",
     "Alert",
     "AlertStatus",

@@ -25,7 +25,11 @@ Measured = Literal[
     "cost_escalated",
 ]
 """What is counted for the detector, in cells: of shares 0 and 1; else those of the histograms, and of
-``calibration`` twice the cell of the confidence, plus 1 for a wrong answer."""
+``calibration`` twice the cell of the confidence, plus 1 for a wrong answer, plus ``LABELLED`` where a label
+said so and not the stronger tier."""
+
+LABELLED = 2 * CELLS
+"""What a label calls right is something else than what the stronger tier agrees with."""
 
 
 @dataclass(frozen=True, slots=True)

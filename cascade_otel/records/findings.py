@@ -170,5 +170,7 @@ class Alert:
     also: tuple[Stream, ...] = ()
     """Other streams of the same task that moved with it."""
     resolved_ns: int | None = None
+    told: bool = True
+    """Whether anybody has been told of it: not of a suspicion, nor of what moves with its group."""
     report: str | None = None
     """Path of the attached drift report, relative to the state's folder."""

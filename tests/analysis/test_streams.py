@@ -20,7 +20,7 @@ from cascade_otel.analysis.watching.streams import (
 from cascade_otel.records import HourCells, Stream
 
 TASKS, START, END = 3, 100, 105
-CELLS: dict[Stream, int] = {"confidence_shape": 101, "calibration_gap": 202}
+CELLS: dict[Stream, int] = {"confidence_shape": 101, "calibration_gap": 404}
 Entry = tuple[int, int, int, int]
 
 entries = st.lists(
@@ -65,7 +65,9 @@ def test_counts_are_those_of_the_single_entries(stream: Stream, drawn: list[Entr
         if not START <= hour < END:
             continue
         if stream == "calibration_gap":
-            place = bin_of(cell // 2, cut[task].tolist())
+            labelled, own = divmod(cell // 2, 101)
+            of_source = cut[task, 3 * labelled : 3 * labelled + 3].tolist()
+            place = CONFIDENCE_BINS * labelled + bin_of(own, of_source)
             expected[0, task, place, hour - START] += calls
             expected[1, task, place, hour - START] += calls * (cell % 2)
             continue
@@ -88,8 +90,14 @@ def test_cuts_are_quantiles_of_the_reference(stream: Stream, drawn: list[Entry])
         for one, _, cell, calls in listed:
             if one == task:
                 own[cell // 2 if stream == "calibration_gap" else cell] += calls
-        of = quantiles if stream == "calibration_gap" else HIGH_QUANTILES
-        assert cut[task].tolist() == [quantile_cell(own, one) for one in of]
+        if stream != "calibration_gap":
+            assert cut[task].tolist() == [quantile_cell(own, one) for one in HIGH_QUANTILES]
+            continue
+        for labelled in (0, 1):
+            part = Counter({cell - 101 * labelled: n for cell, n in own.items() if cell // 101 == labelled})
+            if part:
+                found = cut[task, 3 * labelled : 3 * labelled + 3].tolist()
+                assert found == [quantile_cell(part, one) for one in quantiles]
 
 
 @settings(max_examples=50, deadline=None)

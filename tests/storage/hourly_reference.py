@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cascade_otel.records import HOUR_NS, HourCells, Measured
+from cascade_otel.records import HOUR_NS, LABELLED, HourCells, Measured
 from cascade_otel.storage import schema
 from cascade_otel.storage.failure import BROKEN_OFF, GIVEN_UP
 from tests.storage.slow_reference import Row
@@ -175,4 +175,5 @@ def _checked(
         if measure == "disagreement" and kind == schema.TIER:
             found[number, hour, int(not right)] += 1
         elif measure == "calibration" and call["confidence_nano"] is not None:
-            found[number, hour, 2 * (call["confidence_nano"] // 10_000_000) + (not right)] += 1
+            offset = LABELLED if kind == schema.LABEL else 0
+            found[number, hour, offset + 2 * (call["confidence_nano"] // 10_000_000) + (not right)] += 1

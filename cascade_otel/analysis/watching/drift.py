@@ -75,7 +75,12 @@ def judge(
         last: findings of the look before.
     """
     ready = {one.task: one for one in subjects if one.is_ready}
-    findings = [_blank(one, "escalation_rate", now_hour) for one in subjects if not one.is_ready]
+    findings = [
+        _blank(one, stream, now_hour)
+        for one in subjects
+        if not one.is_ready
+        for stream in (KINDS if one.task in loud else MAIN[:1])
+    ]
     if ready:
         needed = {
             stream: log_needed(len(ready), page_budget.hours, page_budget.pages, kind.weight)
@@ -94,10 +99,29 @@ def judge(
         windows = _Windows(source, list(ready.values()), standings.get("escalation_rate"), now_hour)
         for stream, standing in standings.items():
             findings += _of_stream(source, standing, stream, ready, windows, needed[stream], loud)
+        findings += _no_longer_watched(findings, ready, loud, needed, now_hour)
         findings = groups.together(source, findings, standings, ready, page_budget, last)
     order = {one.task: place for place, one in enumerate(subjects)}
     streams = list(KINDS)
     return sorted(findings, key=lambda one: (order.get(one.task, len(order)), streams.index(one.stream)))
+
+
+def _no_longer_watched(
+    findings: Sequence[Finding],
+    ready: Mapping[str, Subject],
+    loud: Collection[str],
+    needed: Mapping[Stream, float],
+    now_hour: int,
+) -> list[Finding]:
+    """Quiet findings on streams that a new reference of these tasks does not hold: their alerts are over."""
+    known = {(one.task, one.stream) for one in findings}
+    return [
+        replace(_blank(ready[task], stream, now_hour), state="quiet", log_needed=needed[stream])
+        for task in loud
+        if task in ready
+        for stream in KINDS
+        if (task, stream) not in known
+    ]
 
 
 class _Windows:

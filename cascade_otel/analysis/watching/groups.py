@@ -86,22 +86,39 @@ def together(
         if not known:
             continue
         needed = log_needed(len(known), page_budget.hours, page_budget.pages, KINDS[stream].group_weight)
-        for group, (trace, place) in zip(known, _traces(known, standing, needed), strict=True):
+        trace = _trace(known, standing, needed)
+        for place, group in enumerate(known):
             state = trace.state(place)
             if state == "quiet":
                 continue
+            before = next(
+                (
+                    one
+                    for one in last
+                    if one.tasks
+                    and one.stream == stream
+                    and one.task == group.name
+                    and one.state == "drifting"
+                ),
+                None,
+            )
             changes = _at_one_hour(
                 {at: changed(source, standing, at) for at in _affected(group, standing)[:MOST_TASKS]}
             )
             members = len(group.members)
-            if len(changes) < max(FEWEST_TASKS, min(members / 2, HALF_UP_TO), FEWEST_SHARE * members):
+            if len(changes) >= max(FEWEST_TASKS, min(members / 2, HALF_UP_TO), FEWEST_SHARE * members):
+                tasks = [standing.learned.tasks[at] for at in changes]
+                own = [one for one in findings if one.stream == stream and one.task in tasks]
+                finding = _finding(group, stream, own, list(changes.values()), trace, place, needed, before)
+            elif state == "drifting" and before is not None:
+                # Some of its tasks are over it already: it lasts as long as its own evidence does.
+                evidence = float(max(trace.most[place], trace.evidence[place]))
+                finding = replace(before, hour=standing.point.hour - 1, log_evidence=evidence)
+            else:
                 continue
-            tasks = [standing.learned.tasks[at] for at in changes]
-            own = [one for one in findings if one.stream == stream and one.task in tasks]
-            finding = _finding(group, stream, own, list(changes.values()), trace, place, needed, last)
             found.append(replace(finding, state=state))
             if state == "drifting":
-                affected |= {(task, stream): group.name for task in tasks}
+                affected |= {(task, stream): group.name for task in finding.tasks}
     named = [
         replace(one, group=affected[one.task, one.stream]) if (one.task, one.stream) in affected else one
         for one in findings
@@ -124,7 +141,7 @@ def _groups(standing: Standing, asking: Mapping[str, Asking]) -> list[_Group]:
     return found
 
 
-def _traces(known: Sequence[_Group], standing: Standing, needed: float) -> list[tuple[Trace, int]]:
+def _trace(known: Sequence[_Group], standing: Standing, needed: float) -> Trace:
     """What the groups have been through in the hours whose odds are kept."""
     point = standing.point
     rule, trace = Groups([group.members for group in known], needed), Trace.begin(len(known))
@@ -132,7 +149,7 @@ def _traces(known: Sequence[_Group], standing: Standing, needed: float) -> list[
         step = rule.advance(Odds(shifted, ended, shifted > 0))
         hour = point.hour - len(point.shifted) + back
         trace = trace.after(hour, step.page, step.suspect, step.ended, step.log_evidence)
-    return [(trace, place) for place in range(len(known))]
+    return trace
 
 
 def _affected(group: _Group, standing: Standing) -> list[int]:
@@ -166,13 +183,9 @@ def _finding(
     trace: Trace,
     place: int,
     needed: float,
-    last: Sequence[Finding],
+    before: Finding | None,
 ) -> Finding:
-    earlier = [
-        one.paged_hour
-        for one in last
-        if one.task == group.name and one.stream == stream and one.paged_hour is not None
-    ]
+    earlier = [before.paged_hour] if before is not None and before.paged_hour is not None else []
     paged = None if trace.paged[place] == NEVER else int(trace.paged[place])
     return Finding(
         task=group.name,

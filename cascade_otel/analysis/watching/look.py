@@ -116,8 +116,9 @@ def judged_at(
     """
     if watcher.monitor is None:
         watcher.monitor = Monitor()
-    watcher.tasks.refresh(reader, now_hour)
+    watcher.tasks.refresh(reader, now_hour, _oldest(previous, policy))
     restless = {alert.task for alert in opened if alert.stream in KINDS}
+    restless |= {task for alert in opened for task in alert.finding.tasks}
     restless |= {one.task for one in last if one.stream in KINDS and _is_restless(one)}
     subjects = _subjects(reader, watcher.tasks, policy, previous, restless, now_hour)
     loud = {alert.task for alert in opened}
@@ -125,6 +126,13 @@ def judged_at(
         reader.hour_cells, watcher.monitor, subjects, policy.page_budget, now_hour, loud, last
     )
     return found, {one.task: one.baseline for one in subjects}
+
+
+def _oldest(previous: Mapping[str, Baseline], policy: Policy) -> int | None:
+    """Where the oldest reference begins: its days must be known for as long as it holds."""
+    said = [one.reference for one in (policy.defaults, *policy.tasks.values())]
+    chosen = [one.start_day * 24 for one in said if one is not None and one.start_day is not None]
+    return min([*chosen, *(one.start_hour for one in previous.values())], default=None)
 
 
 def _is_restless(finding: Finding) -> bool:
@@ -218,8 +226,8 @@ def _explained(reader: Reader, findings: Sequence[Finding]) -> list[Finding]:
     explained: dict[tuple[str, Stream], Finding] = {}
     for finding in findings:
         if finding.tasks:
-            finding = _explained_group(finding, explained)
-        elif finding.state in ("suspect", "drifting"):
+            continue
+        if finding.state in ("suspect", "drifting"):
             rate = explained.get((finding.task, "escalation_rate"))
             if rate is not None and rate.cause is not None:
                 cause, cost, currency = rate.cause, rate.cost_per_day, rate.currency
@@ -228,7 +236,8 @@ def _explained(reader: Reader, findings: Sequence[Finding]) -> list[Finding]:
                 cost, currency = money.cost_change_per_day(reader, finding)
             finding = replace(finding, cause=cause, cost_per_day=cost, currency=currency)
         explained[finding.task, finding.stream] = finding
-    return list(explained.values())
+    groups = [_explained_group(finding, explained) for finding in findings if finding.tasks]
+    return [*explained.values(), *groups]
 
 
 def _explained_group(finding: Finding, explained: Mapping[tuple[str, Stream], Finding]) -> Finding:

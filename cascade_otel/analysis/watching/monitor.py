@@ -137,6 +137,8 @@ class Monitor:
         """A watch of the tasks that are not watched yet."""
         known = set(watch.learned.tasks) if watch is not None else set()
         without = self._without.setdefault(stream, {})
+        for task in without.keys() - wanted.baselines.keys():
+            del without[task]
         new = [
             one
             for task, one in wanted.baselines.items()

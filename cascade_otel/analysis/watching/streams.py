@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,9 @@ Ints = NDArray[np.int64]
 HIGH_QUANTILES = (0.5, 0.9, 0.99)
 """Latency and cost are watched by the calls that exceed these quantiles of the reference."""
 CONFIDENCE_BINS = 4
-"""Calibration is watched within so many bins of confidence, equally full in the reference."""
-GROUP_SHARE = 0.05
-"""Share of the page budget for groups of tasks: what their tasks share moved."""
+"""Calibration is watched within so many bins of confidence, equally full in the reference; once by what the
+stronger tier agrees with and once by labels, so that labelling more is no change."""
+SOURCES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,10 @@ def cuts(stream: Stream, cells: HourCells, threshold_cell: Ints) -> Ints:
     if stream == "confidence_shape":
         return indicators(histogram(cells, tasks, CELLS), threshold_cell)
     if stream == "calibration_gap":
-        bins = histogram(HourCells(cells.task, cells.hour, cells.cell // 2, cells.calls), tasks, CELLS)
-        return _quantile_cells(bins, np.arange(1, CONFIDENCE_BINS) / CONFIDENCE_BINS)
+        quantiles = np.arange(1, CONFIDENCE_BINS) / CONFIDENCE_BINS
+        bins = histogram(replace(cells, cell=cells.cell // 2), tasks, SOURCES * CELLS)
+        own = [_quantile_cells(part, quantiles) for part in np.split(bins, SOURCES, axis=1)]
+        return np.concatenate(own, axis=1)
     if stream.startswith(("latency", "cost")):
         return _quantile_cells(histogram(cells, tasks), np.array(HIGH_QUANTILES))
     return np.zeros((tasks, 1), np.int64)
@@ -98,7 +100,7 @@ def histogram(cells: HourCells, tasks: int, size: int | None = None) -> Ints:
 
 
 def _indicators(stream: Stream, cut: Ints) -> int:
-    return int(cut.shape[1]) + (stream == "calibration_gap")
+    return int(cut.shape[1]) + SOURCES * (stream == "calibration_gap")
 
 
 def _indicator(
@@ -107,9 +109,12 @@ def _indicator(
     """Which entries count as calls of an indicator, and which as hits."""
     if stream == "calibration_gap":
         # A bin's calls are those above the cut before it, up to its own.
-        bins = cells.cell // 2
-        edge = np.concatenate([np.full((len(cut), 1), -1), cut, np.full((len(cut), 1), CELLS)], axis=1)
+        source, place = divmod(place, CONFIDENCE_BINS)
+        own = cut[:, source * (CONFIDENCE_BINS - 1) : (source + 1) * (CONFIDENCE_BINS - 1)]
+        edge = np.pad(own, ((0, 0), (1, 1)), constant_values=(-1, CELLS))
+        bins = cells.cell // 2 - source * CELLS
         of = (bins > edge[cells.task, place]) & (bins <= edge[cells.task, place + 1])
+        of &= (bins >= 0) & (bins < CELLS)
         return of, of & (cells.cell % 2 == 1)
     below = cells.cell <= cut[cells.task, place]
     return np.ones(len(cells.cell), bool), below if stream == "confidence_shape" else ~below

@@ -12,6 +12,8 @@ from cascade_otel.analysis.watching.baselines import LOOK_BACK_DAYS
 from cascade_otel.analysis.watching.running import NEVER
 from cascade_otel.storage.reading.rollup import Reader
 
+MOST_DAYS = 400
+"""An older reference is learning anew."""
 LATE_HOURS = 3
 """Between two midnights what is new is read, and what came so late."""
 
@@ -35,11 +37,15 @@ class Tasks:
     _first_hour: dict[str, int] = field(default_factory=dict)
     _read_until: int | None = None
 
-    def refresh(self, reader: Reader, now_hour: int) -> None:
-        """Takes in what the store holds before ``now_hour``."""
+    def refresh(self, reader: Reader, now_hour: int, since_hour: int | None = None) -> None:
+        """Takes in what the store holds before ``now_hour``: the last 49 days, and what came since
+        ``since_hour``, where the oldest reference begins.
+        """
         read, self._read_until = self._read_until, now_hour
         if read is None or read // 24 != now_hour // 24 or read > now_hour:
             start = (now_hour // 24 - LOOK_BACK_DAYS) * 24
+            if since_hour is not None:
+                start = max(min(start, since_hour), (now_hour // 24 - MOST_DAYS) * 24)
             self.known, self._days, self._first_hour = {}, {}, {}
         else:
             start = read - LATE_HOURS

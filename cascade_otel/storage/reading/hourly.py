@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cascade_otel.records import HOUR_NS, HourCells, Measured
+from cascade_otel.records import HOUR_NS, LABELLED, HourCells, Measured
 from cascade_otel.storage.failure import GIVEN_UP
 from cascade_otel.storage.reading import queries
 from cascade_otel.storage.reading.sources import Sources
-from cascade_otel.storage.schema import CASCADE, TIER
+from cascade_otel.storage.schema import CASCADE, LABEL, TIER
 
 LAST_INDEX = 32_767
 """Stands for a tier that has no index: after all that have one."""
@@ -149,13 +149,14 @@ class Hourly:
             """
         return f"""
         WITH known AS (
-            SELECT number, hour, bin, is_right FROM ({checked})
+            SELECT number, hour, bin, is_right, check_kind = {LABEL} AS labelled FROM ({checked})
             UNION ALL
-            SELECT number, hour, confidence_cell AS bin, agreed AS is_right
+            SELECT number, hour, confidence_cell AS bin, agreed AS is_right, false AS labelled
             FROM {self._sources.rows()} JOIN numbered USING (task, tier)
             WHERE {queries.within(None)} AND kind = {TIER} AND coalesce(purpose, '') = ''
                   AND agreed IS NOT NULL)
-        SELECT number, hour, 2 * bin + (NOT is_right)::INTEGER AS cell, count(*) AS calls
+        SELECT number, hour, count(*) AS calls,
+               2 * bin + (NOT is_right)::INTEGER + {LABELLED} * labelled::INTEGER AS cell
         FROM known WHERE bin IS NOT NULL GROUP BY ALL
         """
 
