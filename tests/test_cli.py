@@ -39,7 +39,7 @@ def test_drift_says_so_where_there_is_nothing_to_judge(
     assert cli.main(["drift", "--json", "--store", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert told.out == ""
-    assert "no calls in the last 49 days" in told.err
+    assert "no full hour of calls in the last 49 days" in told.err
 
 
 @pytest.mark.parametrize("seed", ["-1", "x", "1.5"])

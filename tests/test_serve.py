@@ -295,7 +295,7 @@ def test_what_a_part_is_asked_for_reaches_it(tmp_path):
     wanted = serve.Options(
         tmp_path, grpc_port=4444, tls_cert=Path("c"), tls_key=Path("k"), behind_proxy=True, host="0.0.0.0"
     )
-    arguments = cli.parser().parse_args(serve._part(wanted, "receiver").command[3:])
+    arguments = cli.parser().parse_args(serve._part(wanted, "receiver").command[4:])
     assert (arguments.grpc_port, arguments.tls_cert, arguments.tls_key) == (4444, Path("c"), Path("k"))
     assert (arguments.behind_proxy, arguments.host, arguments.only) == (True, "0.0.0.0", "receiver")
 

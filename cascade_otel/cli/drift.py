@@ -47,7 +47,10 @@ def _run_drift(options: argparse.Namespace) -> int:
     rules = policy.load(options.policy)
     result = job.tick(options.store, state, rules, sinks=None)
     if not result.acted:
-        print("a drift job runs on this store: these are its findings, by its policy", file=sys.stderr)
+        print(
+            "a drift job runs on this store: this look, by the policy given here, changes nothing there",
+            file=sys.stderr,
+        )
     counted = evidently_days.ask(options.store, state, rules, chosen) if chosen else None
     if result.findings and not options.json:
         print("\n".join(drift_lines.lines(result.findings)))
@@ -61,7 +64,8 @@ def _run_drift(options: argparse.Namespace) -> int:
         print("\n".join(["", *second_opinion.lines(counted)]))
     if not result.findings:
         print(
-            f"{options.store}: no calls in the last {baselines.LOOK_BACK_DAYS} days, so nothing to judge; "
+            f"{options.store}: no full hour of calls in the last {baselines.LOOK_BACK_DAYS} days, so "
+            "nothing to judge yet: a task is learning from its first full hour on, and watched after seven days; "
             f"to see what arrived, type: cascade-otel doctor --store {options.store}",
             file=sys.stderr,
         )

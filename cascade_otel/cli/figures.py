@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from cascade_otel.cli.stores import existing
+from cascade_otel.cli.stores import existing, state_path
 
 
 def summary(command: argparse.ArgumentParser) -> None:
@@ -98,6 +99,9 @@ def _run_threshold(options: argparse.Namespace) -> int:
             if other is None
             else threshold_replay.replay_threshold(reader, options.task, other, *window, said.threshold)
         )
+    moved = _moved(options)
+    if moved:
+        print(moved, file=sys.stderr)
     if options.json:
         replayed = {} if other is None else {"replayed": other, "days": [asdict(day) for day in days]}
         print(json.dumps(asdict(advice) | replayed, indent=1))
@@ -106,3 +110,21 @@ def _run_threshold(options: argparse.Namespace) -> int:
     if other is not None:
         print("\n" + "\n".join(threshold_lines.day_lines(days, other, advice.currency)))
     return 0
+
+
+def _moved(options: argparse.Namespace) -> str:
+    """What to know before the advice is followed: it rests on calls from before and after a shift."""
+    from cascade_otel.presentation import drift_lines
+    from cascade_otel.storage.state import State
+
+    path = state_path(options)
+    if not path.exists():
+        return ""
+    with State(path) as state:
+        found = [one for one in state.findings() if one.task == options.task and one.state == "drifting"]
+    if not found:
+        return ""
+    return (
+        f"{drift_lines.sentence(found[0])}. The advice below looks at calls from before and after that: "
+        "ask again with --days when there are enough from after it"
+    )

@@ -25,7 +25,7 @@ from cascade_otel.analysis.watching.streams import KINDS
 from cascade_otel.job.metrics import JOB, worst
 from cascade_otel.job.reports import attach_report
 from cascade_otel.policy import Policy
-from cascade_otel.records import HOUR_NS, Alert, Finding, UserError
+from cascade_otel.records import HOUR_NS, SECOND_NS, Alert, Finding, UserError
 from cascade_otel.storage.compaction import Compactor
 from cascade_otel.storage.counters import Counters
 from cascade_otel.storage.reading.rollup import Reader, open_reader
@@ -38,6 +38,7 @@ EVERY_S = 60.0
 COMPACT_EVERY_S = 10.0
 """Between looks too: every small file costs a reader as much as ten thousand merged rows."""
 LEASE_S = 90.0
+JOB_IS_ALIVE_S = 300
 DASHBOARD = "http://127.0.0.1:8501"
 
 
@@ -66,7 +67,7 @@ class TickResult:
     notified: list[Alert]
     """Put into the outbox, each once for every sink."""
     acted: bool
-    """False: another job holds the lease, and these are its findings."""
+    """False: another job looks after this state, and nothing in it was changed."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def tick(
         policy: budget and limits.
         now_ns: the present; the clock's by default.
         sinks: who is told. What cannot be delivered waits in the state for the next look. None: nobody, and
-            alerts stay as they are, so that a look by hand takes no message from the job.
+            alerts stay as they are, so that a look by hand takes no message from the job; where a job has
+            looked of late, everything stays as it is.
         dashboard_url: what links point to.
         owner: keeps the lease under this name; without one the lease ends with this look.
         afresh: run the detector also where no hour has become complete since the last look.
@@ -125,6 +127,8 @@ def tick(
             watch = watch or own.enter_context(watching(store_root))
             compact(watch.compactor, policy, now_ns)
             found = look(watch.reader, state, policy, now_ns, afresh, watch.watcher)
+            if sinks is None and _is_watched(state, now_ns):
+                return TickResult(found.findings, [], [], acted=False)
             changes = Changes([], [])
             if sinks is not None:
                 opened = [alert for alert in state.alerts() if alert.status != "resolved"]
@@ -146,7 +150,8 @@ def tick(
                     state.put_memory(MEMORY, found.judged_hour, found.memory)
                 if state.last_tick(JUDGED) == found.judged_before_ns:
                     state.tick(JUDGED, found.judged_hour * HOUR_NS)
-                state.tick(JOB, now_ns)
+                if sinks is not None:
+                    state.tick(JOB, now_ns)
             deliver(state, sinks or (), now_ns)
         finally:
             if owner is None:
@@ -258,6 +263,12 @@ def accept(store_root: str | Path, state_path: str | Path, task: str) -> str:
         f"{task}: what it does since {_utc(since)} is the new normal; it is learned anew for "
         f"{baselines.DAYS_NEEDED} days, and its alert is resolved at the drift job's next look"
     )
+
+
+def _is_watched(state: State, now_ns: int) -> bool:
+    """Whether a job that tells people has looked within the last ``JOB_IS_ALIVE_S``."""
+    last = state.last_tick(JOB)
+    return last is not None and 0 <= now_ns - last < JOB_IS_ALIVE_S * SECOND_NS
 
 
 def _release(state_path: Path, owner: str) -> None:

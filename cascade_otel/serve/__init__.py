@@ -237,7 +237,8 @@ def _part(options: Options, name: PartName) -> Part:
     arguments += ["--dashboard-port", options.dashboard_port, "--dashboard-url", options.dashboard_address]
     arguments += ["--state", options.state] if options.state else []
     arguments += ["--policy", options.policy] if options.policy else []
-    command = [sys.executable, "-m", "cascade_otel.cli", "serve", "--only", name, *map(str, arguments)]
+    # A module of the user's in the folder it is started in must not stand for one of Python's.
+    command = [sys.executable, "-P", "-m", "cascade_otel.cli", "serve", "--only", name, *map(str, arguments)]
     # An address may hold a secret, and arguments can be read by everybody on the machine.
     environment = {"CASCADE_OTEL_WEBHOOK": options.webhook} if options.webhook else {}
     return Part(name, command, environment, _ready(options, name))

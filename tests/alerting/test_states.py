@@ -316,3 +316,23 @@ def test_a_report_on_a_suspicion_is_made_anew_when_it_fires() -> None:
     suspect = replace(opened(replace(RATE, state="suspect")), report="reports/one.html")
     (fired,) = states.advance([suspect], [RATE], "store", NOW_NS).alerts
     assert (fired.status, fired.report) == ("firing", None)
+
+
+def test_what_moves_later_beside_a_group_is_told() -> None:
+    silent = states.advance([], [replace(RATE, group="tasks of nano")], "store", NOW_NS)
+    assert silent.notify == []
+    failing = states.advance(silent.alerts, [RATE_OF_GROUP, LIMIT], "store", NOW_NS + HOUR_NS)
+    assert [alert.told for alert in failing.notify] == [True]
+    alone = states.advance(silent.alerts, [RATE], "store", NOW_NS + HOUR_NS)
+    assert [alert.status for alert in alone.notify] == ["firing"], "it still moves when its group does not"
+
+
+def test_an_alert_that_was_told_is_told_when_it_ends_though_it_joined_a_group() -> None:
+    told = states.advance([], [RATE], "store", NOW_NS).alerts
+    joined = states.advance(told, [RATE_OF_GROUP], "store", NOW_NS + HOUR_NS)
+    assert joined.notify == []
+    ended = states.advance(joined.alerts, [QUIET], "store", NOW_NS + 2 * HOUR_NS)
+    assert [alert.status for alert in ended.notify] == ["resolved"]
+
+
+RATE_OF_GROUP = replace(RATE, group="tasks of nano")

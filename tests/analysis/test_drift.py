@@ -3,6 +3,7 @@ import pytest
 
 from cascade_otel.analysis.watching.drift import MAIN, judge
 from cascade_otel.analysis.watching.monitor import Monitor
+from cascade_otel.analysis.watching.streams import KINDS
 from cascade_otel.policy import PageBudget
 from cascade_otel.records import Finding
 from cascade_otel.storage.state import Baseline
@@ -201,4 +202,4 @@ def test_what_moved_on_no_stream_has_a_finding_on_the_main_ones_unless_it_is_lou
     history = of_rates({"a": step(0.3, 0.3, 0), "b": step(0.3, 0.3, 0)})
     history.cells["errors"] = shares(history.cells["escalation"].sum(2), np.full((2, 21 * 24), 0.02), 5)
     streams = {task: [one.stream for one in judged(history, loud=["a"]) if one.task == task] for task in "ab"}
-    assert streams == {"a": [*MAIN, "error_rate"], "b": [*MAIN]}
+    assert streams == {"a": list(KINDS), "b": [*MAIN]}

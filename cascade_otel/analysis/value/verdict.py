@@ -140,8 +140,10 @@ def _loss(quality: Quality) -> tuple[bool | None, str]:
     if loss.low > MARGIN:
         return False, f"it gives up {100 * loss.share:.1f} points of right answers {points}"
     if loss.high <= MARGIN:
-        kept = "gives up" if loss.share >= 0 else "wins"
-        return True, f"it {kept} {100 * abs(loss.share):.1f} points of right answers {points}"
+        if loss.share < 0:
+            won = f"({-100 * loss.high:.1f} to {-100 * loss.low:.1f})"
+            return True, f"it wins {-100 * loss.share:.1f} points of right answers {won}"
+        return True, f"it gives up {100 * loss.share:.1f} points of right answers {points}"
     few = f"{quality.accepted:,} accepted calls with both answers labelled do not tell"
     return None, (
         f"{few} whether it keeps the strong tier's quality: {100 * loss.share:.1f} points given up {points}, "

@@ -17,7 +17,7 @@ from cascade_otel.analysis.watching.learned import Learned
 from cascade_otel.analysis.watching.running import Point
 from cascade_otel.records import Stream
 
-FORM = 1
+FORM = 2
 """Raised whenever a memory of before cannot be read, or would be misread: it is learned anew then."""
 HEAD = "head"
 BROKEN = (AttributeError, EOFError, IndexError, KeyError, OSError, TypeError, zipfile.BadZipFile, zlib.error)
