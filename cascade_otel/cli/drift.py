@@ -65,7 +65,7 @@ def _run_drift(options: argparse.Namespace) -> int:
     if not result.findings:
         print(
             f"{options.store}: no full hour of calls in the last {baselines.LOOK_BACK_DAYS} days, so "
-            "nothing to judge yet: a task is learning from its first full hour on, and watched after seven days; "
+            "nothing to judge yet: a task is learning from its first full hour on, watched after 7 days; "
             f"to see what arrived, type: cascade-otel doctor --store {options.store}",
             file=sys.stderr,
         )
