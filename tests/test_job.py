@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascade_otel import job
+from cascade_otel import cli, job
 from cascade_otel.alerting.sinks import SinkError
 from cascade_otel.analysis.watching import look
 from cascade_otel.job import metrics, reports
@@ -366,6 +366,28 @@ def test_the_table_says_what_changed_since_when_and_why(first_look: job.TickResu
     (told,) = (line for line in table if line.startswith("fabric drifting"))
     for part in ("escalation", "→", "since ", "cause threshold: τ was moved", "a day"):
         assert part in told
+
+
+def test_a_policy_that_names_no_task_there_is_says_so(
+    looked: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job.time, "time_ns", lambda: NOW_NS)
+    policy = tmp_path / "cascade.toml"
+    policy.write_text("[tasks.colour]\nowner = 'a'\n[tasks.colur]\nowner = 'b'\n")
+    arguments = ["--store", str(looked.root), "--state", str(looked.state_path), "--policy", str(policy)]
+    assert cli.main(["drift", *arguments]) == 0
+    assert f"{policy} names tasks that have had no full hour of calls: colur\n" in capsys.readouterr().err
+
+
+def test_a_look_by_hand_beside_a_job_leaves_its_state_alone(looked: Place) -> None:
+    with State(looked.state_path) as state:
+        before, judged = state.findings(), state.last_tick(look.JUDGED)
+    lax = Policy(page_budget=PageBudget(1000.0, 720.0))
+    found = job.tick(looked.root, looked.state_path, lax, NOW_NS + 2 * MINUTE_NS, sinks=None)
+    assert not found.acted
+    assert found.findings[0].log_needed < before[0].log_needed
+    with State(looked.state_path) as state:
+        assert (state.findings(), state.last_tick(look.JUDGED)) == (before, judged)
 
 
 def test_findings_can_be_written_as_json(first_look: job.TickResult) -> None:

@@ -51,6 +51,12 @@ def _run_drift(options: argparse.Namespace) -> int:
             "a drift job runs on this store: this look, by the policy given here, changes nothing there",
             file=sys.stderr,
         )
+    judged = {finding.task for finding in result.findings}
+    if judged and (unknown := sorted(rules.tasks.keys() - judged)):
+        print(
+            f"{options.policy} names tasks that have had no full hour of calls: {', '.join(unknown)}",
+            file=sys.stderr,
+        )
     counted = evidently_days.ask(options.store, state, rules, chosen) if chosen else None
     if result.findings and not options.json:
         print("\n".join(drift_lines.lines(result.findings)))

@@ -21,15 +21,18 @@ def summary(command: argparse.ArgumentParser) -> None:
 
 def _run_summary(options: argparse.Namespace) -> int:
     from cascade_otel.analysis.value import summary as value
+    from cascade_otel.presentation import words
     from cascade_otel.storage.reading.rollup import open_reader
     from cascade_otel.storage.segments import Store
 
     with open_reader(Store(existing(options.store), create=False)) as reader:
-        summaries = value.summarise(reader)
+        summaries, hours = value.summarise(reader), reader.span_hours()
     if options.json:
         print(json.dumps([asdict(one) for one in summaries], indent=1))
-    else:
-        print("\n".join(value.lines(summaries)))
+        return 0
+    if hours is not None:
+        print(f"everything from {words.hour(hours[0])} to {words.hour(hours[1] + 1)}\n")
+    print("\n".join(value.lines(summaries)))
     return 0
 
 
