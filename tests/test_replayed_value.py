@@ -93,4 +93,4 @@ def test_the_same_verdicts_come_from_the_data_of_the_examples(
     assert found["savings_low"] < found["savings"] < found["savings_high"]
     assert found["break_even"] == pytest.approx(0.9)
     assert found["wasted_cost"] == pytest.approx(0.001 * found["escalation_rate"] * found["calls"])
-    assert text.splitlines()[1].endswith({"yes": "pays", "no": "does not pay"}[pays])
+    assert text.splitlines()[3].endswith({"yes": "pays", "no": "does not pay"}[pays])
