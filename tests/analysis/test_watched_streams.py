@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def fleet(tasks: int = len(TASKS), seed: int = 1, days: int = DAYS) -> Counted:
     cells["calibration"] = calibration(calls, WRONG, random)
     for path, share in (("accepted", 0.7), ("escalated", 0.3)):
         for what in ("latency", "cost"):
-            cells[f"{what}_{path}"] = amounts(random.binomial(calls, share), 0, random)  # type: ignore[index]
+            name = cast(Measured, f"{what}_{path}")
+            cells[name] = amounts(random.binomial(calls, share), 0, random)
     names = TASKS if tasks == len(TASKS) else tuple(f"task {place}" for place in range(tasks))
     return Counted(names, END - hours, cells)
 
